@@ -1,0 +1,3 @@
+//! The `stancewire` program.
+
+fn main() {}
