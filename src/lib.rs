@@ -1,6 +1,21 @@
 //! Turns English news texts into facts about companies: which companies a text names, and whether it reports that their
 //! business has halted, is suspended or continues.
+//!
+//! Data flows one way, through modules that each yield one kind of value:
+//!
+//! ```text
+//! Input → text → Window → batch → Batch → engine → hidden states
+//!       → mention → company → stance (company × sentence) → analysis → Record → output
+//! ```
 
+pub mod analysis;
+pub mod batch;
+pub mod company;
 pub mod document;
+pub mod engine;
 pub mod error;
+pub mod mention;
+pub mod pipeline;
 pub mod record;
+pub mod stance;
+pub mod text;

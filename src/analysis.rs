@@ -1,0 +1,312 @@
+//! Documents → outcomes: the stages in order, for a group of documents that share the encoder's batches.
+//!
+//! A document of up to [`SECTION_WINDOWS`] windows is seen whole. A longer one goes through in sections, so that its
+//! hidden states never have to be held together: each section is scored with the companies it names itself, and the
+//! scores are added up under the companies of the whole document.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, ArrayView2};
+
+use crate::batch::{Batch, plan_batches};
+use crate::company::{Companies, join_mentions};
+use crate::document::{ByteSpan, Document, DocumentError, Input};
+use crate::engine::model_file::{Model, ModelError};
+use crate::engine::{Engine, EngineError, Hidden};
+use crate::mention::{EntityHead, EntityLabel, Mention};
+use crate::record::{CompanyStance, Evidence, Outcome, Stance};
+use crate::stance::{Presence, SentenceScore, StanceHead, company_vector, pool};
+use crate::text::EncodedText;
+use crate::text::window::Window;
+
+/// Windows of one document that are encoded together at most: some 16,000 tokens, more than nearly any article.
+pub const SECTION_WINDOWS: usize = 64;
+
+/// The heads of a model, shared by all workers.
+pub struct Heads {
+    entity: EntityHead,
+    stance: StanceHead,
+}
+
+impl Heads {
+    /// Reads both heads.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] if a tensor is missing or of another shape.
+    pub fn read(model: &Model) -> Result<Self, ModelError> {
+        Ok(Heads { entity: EntityHead::read(model)?, stance: StanceHead::read(model)? })
+    }
+}
+
+/// What became of one document, and at what cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Its companies, or why there are none.
+    pub outcome: Outcome,
+    /// Encoder tokens, special tokens included.
+    pub tokens: usize,
+}
+
+/// Analyses documents with one engine; belongs to one worker.
+pub struct Analyzer {
+    model: Arc<Model>,
+    heads: Arc<Heads>,
+    engine: Box<dyn Engine>,
+    batch_tokens: usize,
+}
+
+/// What is kept of a window after its hidden states are gone.
+#[derive(Default)]
+struct Gathered {
+    mentions: Vec<Mention>,
+    /// Per document, scores of sentences under the number of the mention that stands for the section's company.
+    scores: BTreeMap<usize, Vec<SentenceScore>>,
+}
+
+impl Analyzer {
+    /// An analyzer over `engine`, whose batches hold at most `batch_tokens` tokens (or one window).
+    #[must_use]
+    pub fn new(model: Arc<Model>, heads: Arc<Heads>, engine: Box<dyn Engine>, batch_tokens: usize) -> Self {
+        Analyzer { model, heads, engine, batch_tokens }
+    }
+
+    /// Analyses `inputs`; one analysis each, in their order, whatever happens to them.
+    pub fn analyze(&mut self, inputs: &[Input]) -> Vec<Analysis> {
+        let model = Arc::clone(&self.model);
+        let encode = |input: &Input| {
+            let unread = input.error.is_some() || input.document.text.trim().is_empty();
+            (!unread).then(|| model.text().encode(&input.document.text))
+        };
+        let encoded: Vec<_> = inputs.iter().map(encode).collect();
+        let usable: Vec<Option<&EncodedText>> = encoded.iter().map(|e| e.as_ref()?.as_ref().ok()).collect();
+        let gathered = self.gather(inputs, &usable);
+        let mut analyses = Vec::with_capacity(inputs.len());
+        for ((input, encoding), gathered) in inputs.iter().zip(&encoded).zip(gathered) {
+            let tokens = match encoding {
+                Some(Ok(encoded)) => encoded.windows.iter().map(Window::len).sum(),
+                _ => 0,
+            };
+            let outcome = match (&input.error, encoding, gathered) {
+                (Some(error), ..) => Outcome::Error(error.clone()),
+                (None, None, _) => Outcome::Empty,
+                (None, Some(Ok(encoded)), Ok(gathered)) => {
+                    Outcome::Ok(self.describe(&input.document, encoded, gathered))
+                }
+                (None, Some(Err(error)), _) => failed(error.to_string()),
+                (None, _, Err(error)) => failed(error.to_string()),
+            };
+            analyses.push(Analysis { outcome, tokens });
+        }
+        analyses
+    }
+
+    /// Runs encoder and heads over all documents; documents of one section share batches.
+    fn gather(&mut self, inputs: &[Input], encoded: &[Option<&EncodedText>]) -> Vec<Result<Gathered, EngineError>> {
+        let mut gathered: Vec<_> = inputs.iter().map(|_| Ok(Gathered::default())).collect();
+        let sections = encoded.iter().enumerate().flat_map(|(doc, encoding)| {
+            let windows = encoding.map_or(0, |e| e.windows.len());
+            (0..windows).step_by(SECTION_WINDOWS).map(move |from| (doc, from..windows.min(from + SECTION_WINDOWS)))
+        });
+        let (mut shared, mut windows) = (Vec::new(), 0);
+        for (doc, range) in sections {
+            if windows + range.len() > SECTION_WINDOWS {
+                self.run_sections(inputs, encoded, &std::mem::take(&mut shared), &mut gathered);
+                windows = 0;
+            }
+            windows += range.len();
+            shared.push((doc, range));
+        }
+        self.run_sections(inputs, encoded, &shared, &mut gathered);
+        gathered
+    }
+
+    /// Encodes sections of documents together and scores each.
+    fn run_sections(
+        &mut self,
+        inputs: &[Input],
+        encoded: &[Option<&EncodedText>],
+        sections: &[(usize, Range<usize>)],
+        gathered: &mut [Result<Gathered, EngineError>],
+    ) {
+        let text_of = |doc: usize| encoded[doc].expect("only encoded documents have sections");
+        let windows: Vec<_> =
+            sections.iter().flat_map(|(doc, range)| text_of(*doc).windows[range.clone()].iter()).collect();
+        let mut states: Vec<Option<Array2<f32>>> = vec![None; windows.len()];
+        let mut hidden = Hidden::default();
+        let mut failure = None;
+        for positions in plan_batches(&windows, self.batch_tokens) {
+            let batch = Batch::new(positions.iter().map(|&at| windows[at]).collect());
+            match self.engine.run(&batch, &mut hidden) {
+                Ok(()) => {
+                    for (packed, &at) in positions.iter().enumerate() {
+                        states[at] = Some(hidden.window(&batch, packed).to_owned());
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let mut next = 0;
+        for (doc, range) in sections {
+            let own = &states[next..next + range.len()];
+            next += range.len();
+            let views: Option<Vec<ArrayView2<'_, f32>>> = own.iter().map(|s| Some(s.as_ref()?.view())).collect();
+            let (Some(views), Ok(sofar)) = (views, &mut gathered[*doc]) else {
+                if let Some(error) = failure.take() {
+                    gathered[*doc] = Err(error);
+                }
+                continue;
+            };
+            self.score_section(&inputs[*doc].document.text, text_of(*doc), range.clone(), &views, sofar);
+        }
+    }
+
+    /// Finds the mentions of a section, its companies, and what its sentences say about them.
+    fn score_section(
+        &self,
+        text: &str,
+        encoded: &EncodedText,
+        section: Range<usize>,
+        hidden: &[ArrayView2<'_, f32>],
+        gathered: &mut Gathered,
+    ) {
+        let first_mention = gathered.mentions.len();
+        for (at, states) in section.clone().zip(hidden) {
+            gathered.mentions.extend(self.heads.entity.mentions(text, encoded, at, *states));
+        }
+        let named: Vec<usize> = (first_mention..gathered.mentions.len())
+            .filter(|&at| gathered.mentions[at].label == EntityLabel::Company)
+            .collect();
+        let spans: Vec<ByteSpan> = named.iter().map(|&at| gathered.mentions[at].span).collect();
+        let companies = join_mentions(text, &spans);
+        // The first mention of each of the section's companies stands for it until the document is complete.
+        let mut stands_for = vec![usize::MAX; companies.companies.len()];
+        let mut rows: Vec<BTreeMap<usize, Vec<Range<usize>>>> = vec![BTreeMap::new(); section.len()];
+        for (&mention, &company) in named.iter().zip(&companies.of_mention) {
+            stands_for[company] = stands_for[company].min(mention);
+            let Mention { window, rows: at, .. } = &gathered.mentions[mention];
+            rows[window - section.start].entry(company).or_default().push(at.clone());
+        }
+        let carry_windows = self.model.card().carry_windows;
+        let mut carried: BTreeMap<usize, (usize, Array1<f32>)> = BTreeMap::new();
+        for ((at, states), named_here) in section.zip(hidden).zip(rows) {
+            carried.retain(|_, (from, _)| at - *from <= carry_windows);
+            let fresh: Vec<_> = named_here
+                .iter()
+                .map(|(&company, mentions)| (company, (at, company_vector(*states, mentions))))
+                .collect();
+            let absent = carried.iter().filter(|(company, _)| !named_here.contains_key(company));
+            let (present, presences): (Vec<usize>, Vec<Presence>) = absent
+                .map(|(&company, (_, vector))| (company, Presence::Carried(vector.clone())))
+                .chain(named_here.iter().map(|(&company, mentions)| (company, Presence::Named(mentions.clone()))))
+                .unzip();
+            let scores = self.heads.stance.score(&encoded.windows[at], *states, &presences);
+            for (company, scores) in present.into_iter().zip(scores) {
+                gathered.scores.entry(stands_for[company]).or_default().extend(scores);
+            }
+            carried.extend(fresh);
+        }
+    }
+
+    /// The companies of a whole document, from what its sections left.
+    fn describe(&self, document: &Document, encoded: &EncodedText, gathered: Gathered) -> Vec<CompanyStance> {
+        let text = document.text.as_str();
+        let named: Vec<usize> =
+            (0..gathered.mentions.len()).filter(|&at| gathered.mentions[at].label == EntityLabel::Company).collect();
+        let spans: Vec<ByteSpan> = named.iter().map(|&at| gathered.mentions[at].span).collect();
+        let Companies { companies, of_mention } = join_mentions(text, &spans);
+        let mut mentions: Vec<Vec<ByteSpan>> = vec![Vec::new(); companies.len()];
+        let mut scores: Vec<Vec<SentenceScore>> = vec![Vec::new(); companies.len()];
+        let mut sections = gathered.scores;
+        for ((mention, span), company) in named.iter().zip(spans).zip(of_mention) {
+            mentions[company].push(span);
+            scores[company].extend(sections.remove(mention).unwrap_or_default());
+        }
+        let places = Places::of(document, encoded, &gathered.mentions);
+        let temperature = self.model.card().calibration.temperature;
+        let parts = companies.into_iter().zip(mentions).zip(scores);
+        parts
+            .map(|((company, mentions), scores)| {
+                let probabilities = pool(&scores, temperature);
+                let stance = likeliest(&probabilities);
+                let evidence = evidence(&encoded.sentences, &scores, stance);
+                let markets = places.named_in(text, &evidence);
+                let (key, name, aliases) = (company.key, company.name, company.aliases);
+                CompanyStance { key, name, aliases, stance, probabilities, markets, mentions, evidence }
+            })
+            .collect()
+    }
+}
+
+fn failed(message: String) -> Outcome {
+    Outcome::Error(DocumentError { kind: "engine", message, skipped: false })
+}
+
+fn likeliest(probabilities: &[f32; 4]) -> Stance {
+    let mut best = Stance::Silent;
+    for stance in Stance::ALL {
+        if probabilities[stance as usize] > probabilities[best as usize] {
+            best = stance;
+        }
+    }
+    best
+}
+
+/// The sentences that say `stance`, by position; the likeliest one when none says it outright; none for `silent`.
+fn evidence(sentences: &[ByteSpan], scores: &[SentenceScore], stance: Stance) -> Vec<Evidence> {
+    if stance == Stance::Silent {
+        return Vec::new();
+    }
+    let as_evidence = |score: &SentenceScore| Evidence {
+        sentence: sentences[score.sentence],
+        stance,
+        confidence: score.probability(stance),
+    };
+    let mut found: Vec<Evidence> = scores.iter().filter(|s| s.verdict().0 == Some(stance)).map(as_evidence).collect();
+    if found.is_empty() {
+        found.extend(scores.iter().map(as_evidence).reduce(|a, b| if b.confidence > a.confidence { b } else { a }));
+    }
+    // A long sentence is scored in parts; its strongest part speaks for it.
+    found.sort_by(|a, b| a.sentence.cmp(&b.sentence).then(b.confidence.total_cmp(&a.confidence)));
+    found.dedup_by_key(|e| e.sentence);
+    found
+}
+
+/// The places that a document names, to say which markets the evidence is about.
+struct Places {
+    /// In order of position.
+    spans: Vec<ByteSpan>,
+    /// The headline, if the text begins with one.
+    title: Option<ByteSpan>,
+}
+
+impl Places {
+    fn of(document: &Document, encoded: &EncodedText, mentions: &[Mention]) -> Self {
+        let places = mentions.iter().filter(|m| m.label == EntityLabel::Place).map(|m| m.span).collect();
+        let titled = document.title.as_ref().filter(|t| document.text.starts_with(t.as_str())).map(String::len);
+        let title = titled.map(|len| ByteSpan::new(0, len)).or_else(|| encoded.sentences.first().copied());
+        Places { spans: places, title }
+    }
+
+    /// Names of the places in the evidence, else in the title; each once, in order.
+    fn named_in(&self, text: &str, evidence: &[Evidence]) -> Vec<String> {
+        let within = |span: ByteSpan| {
+            let from = self.spans.partition_point(|p| p.start() < span.start());
+            self.spans[from..].iter().take_while(move |p| p.end() <= span.end())
+        };
+        let distinct = |spans: &mut dyn Iterator<Item = &ByteSpan>| {
+            let mut names: Vec<String> = Vec::new();
+            for span in spans {
+                let name = crate::mention::clean_surface(span.of(text));
+                if !names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {
+                    names.push(name);
+                }
+            }
+            names
+        };
+        let named = distinct(&mut evidence.iter().flat_map(|e| within(e.sentence)));
+        if named.is_empty() { distinct(&mut self.title.iter().flat_map(|&t| within(t))) } else { named }
+    }
+}

@@ -1,0 +1,96 @@
+//! Windows → hidden states: the seam between the text and the encoders that can read it.
+//!
+//! [`float`] is the readable reference. Whatever runs the encoder sits behind [`Engine`]; what all of them share is one
+//! [`model_file::Model`].
+
+pub mod float;
+pub mod linear;
+pub mod math;
+pub mod model_file;
+
+use ndarray::ArrayView2;
+
+use crate::batch::Batch;
+
+/// Runs the encoder over one batch.
+///
+/// An engine belongs to one worker and may reuse its buffers, hence `&mut self` and no `Sync`.
+///
+/// # Contract
+///
+/// The hidden states of a window depend on that window and the model alone, not on its neighbours in the batch, their
+/// number or their order: for the embedded engines bit for bit, for others within a stated tolerance.
+pub trait Engine: Send {
+    /// For logs and reports: `f32`, `int8-avx2`, `torch-cuda:0`.
+    fn name(&self) -> &str;
+
+    /// Replaces the content of `out` with the hidden states of `batch`: one row of `hidden_size` per token, packed order.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if a window cannot be run; `out` is then unspecified.
+    fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError>;
+}
+
+/// Opens engines over one loaded model; shared by all workers.
+pub trait EngineSource: Sync {
+    /// A new engine, for one worker.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the device or its memory cannot be had.
+    fn open(&self) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// Appended to the model's tag when the numbers are not those of the default engine: `+f32`, `+torch`.
+    fn tag_suffix(&self) -> &'static str;
+}
+
+/// Why an engine could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A window is longer than the model has positions.
+    #[error("a window of {len} tokens exceeds the model's {limit} positions")]
+    TooLong {
+        /// Tokens of the window.
+        len: usize,
+        /// Rows of the position embedding.
+        limit: usize,
+    },
+    /// A token id beyond the model's vocabulary.
+    #[error("token id {id} is not in the model's vocabulary of {size}")]
+    UnknownToken {
+        /// The id.
+        id: u32,
+        /// Rows of the word embedding.
+        size: usize,
+    },
+}
+
+/// Hidden states of a batch, `[rows, hidden_size]`, packed as [`Batch::rows_of`] says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hidden {
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Hidden {
+    /// Makes room for `rows` rows of `width` numbers and returns them for writing; what was there is gone.
+    pub fn reset(&mut self, rows: usize, width: usize) -> &mut [f32] {
+        self.width = width;
+        self.values.clear();
+        self.values.resize(rows * width, 0.0);
+        &mut self.values
+    }
+
+    /// The rows of window `at` of the batch that these states belong to, `[tokens, hidden_size]`.
+    ///
+    /// # Panics
+    ///
+    /// If these states do not come from `batch`.
+    #[must_use]
+    pub fn window(&self, batch: &Batch<'_>, at: usize) -> ArrayView2<'_, f32> {
+        let rows = batch.rows_of(at);
+        let values = &self.values[rows.start * self.width..rows.end * self.width];
+        ArrayView2::from_shape((rows.len(), self.width), values).expect("rows times width, by construction")
+    }
+}
