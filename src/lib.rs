@@ -10,12 +10,16 @@
 
 pub mod analysis;
 pub mod batch;
+pub mod cli;
+pub mod command;
 pub mod company;
 pub mod document;
 pub mod engine;
 pub mod error;
 pub mod mention;
+pub mod output;
 pub mod pipeline;
+pub mod reader;
 pub mod record;
 pub mod stance;
 pub mod text;

@@ -1,0 +1,193 @@
+//! What was typed: the command line, nothing resolved.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Finds the companies in English news texts and says, for each, whether its business has halted, is suspended or continues.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "stancewire",
+    version,
+    after_help = "Exit status: 0 nothing failed; 1 a document failed or exceeded a limit; 2 could not run at all."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program's tasks.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read texts and write one record per text.
+    Extract(ExtractArgs),
+    /// Score records against gold annotation.
+    Eval(EvalArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// `stancewire extract`
+#[derive(Clone, Debug, Args)]
+pub struct ExtractArgs {
+    /// Files, folders (searched for .txt, .md, .jsonl, .ndjson, plain, .gz or .zst), or `-` for standard input
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    pub format: Format,
+    /// Write records to FILE (compressed if it ends in .gz), never over an existing one
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Let --output replace an existing file
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
+    /// Mark companies `uncertain` whose confidence is below P; their stance stays
+    #[arg(long, value_name = "P", default_value_t = 0.5, value_parser = probability)]
+    pub min_confidence: f32,
+    /// Add the analysed text to each record
+    #[arg(long)]
+    pub with_text: bool,
+    /// Skip documents larger than this many bytes (K, M or G may follow); 0 lifts the limit
+    #[arg(long, value_name = "N", default_value = "16M", value_parser = byte_count)]
+    pub max_bytes: u64,
+    /// Name of the field with the text, in JSON Lines
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    pub text_field: String,
+    /// Name of the field with the title
+    #[arg(long, value_name = "NAME", default_value = "title")]
+    pub title_field: String,
+    /// Name of the field with the id
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub id_field: String,
+    /// Name of the field with the date
+    #[arg(long, value_name = "NAME", default_value = "date")]
+    pub date_field: String,
+    /// Name of the field with the address
+    #[arg(long, value_name = "NAME", default_value = "url")]
+    pub url_field: String,
+    /// Colour in the readable view
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    /// No progress bar, no summary; errors are still reported
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How to run the model.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `stancewire eval`
+#[derive(Clone, Debug, Args)]
+pub struct EvalArgs {
+    /// Annotated documents in JSON Lines, as corpus/markup.py writes them
+    #[arg(value_name = "GOLD")]
+    pub gold: PathBuf,
+    /// Records to score; without it the model is run on the gold texts
+    #[arg(value_name = "PRED")]
+    pub predictions: Option<PathBuf>,
+    /// Print all figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Training documents, to report companies that they do not name apart
+    #[arg(long, value_name = "FILE")]
+    pub train: Option<PathBuf>,
+    /// How many of the worst errors of each kind to list
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub worst: usize,
+    /// How to run the model.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Options of every command that runs the model.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Folder of a model to use instead of the one inside the program
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Most tokens that go through the encoder together; changes speed and memory, never the records
+    #[arg(long, value_name = "N", default_value_t = 4096, hide = true)]
+    pub batch_tokens: usize,
+}
+
+/// Shape of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table on a terminal, records otherwise
+    Auto,
+    /// A readable view
+    Table,
+    /// One JSON record per line
+    Jsonl,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err("a number from 0 to 1 is needed".to_owned()),
+    }
+}
+
+fn byte_count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        unit => return Err(format!("`{unit}` is no unit; use K, M or G")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a whole number is needed".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(byte_count("16M"), Ok(16 << 20));
+        assert_eq!(byte_count("2kib"), Ok(2048));
+        assert_eq!(byte_count("0"), Ok(0));
+        assert!(byte_count("M").is_err() && byte_count("1T").is_err() && byte_count("99999999999G").is_err());
+        assert!(probability("1.5").is_err() && probability("nan").is_err());
+        assert_eq!(probability("0.7"), Ok(0.7));
+    }
+}

@@ -1,0 +1,121 @@
+//! What was typed → what is done: options resolved, model loaded, the run's exit status.
+
+mod eval;
+mod extract;
+
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use crate::analysis::Heads;
+use crate::cli::{Cli, Colour, Command, RunArgs};
+use crate::engine::EngineSource;
+use crate::engine::float::F32Source;
+use crate::engine::model_file::Model;
+use crate::pipeline::RunOptions;
+
+/// How a run ended, for the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// Nothing failed; also when the reader of our output has gone.
+    Success,
+    /// A document failed or exceeded a limit.
+    Losses,
+    /// The program could not run, or not to the end.
+    Error,
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Success => 0.into(),
+            ExitStatus::Losses => 1.into(),
+            ExitStatus::Error => 2.into(),
+        }
+    }
+}
+
+/// Does what the command line asks.
+///
+/// # Errors
+///
+/// Whatever keeps the command from running at all, for a person to read.
+pub fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
+    match cli.command {
+        Command::Extract(arguments) => extract::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stancewire", &mut script);
+            closed_pipe_is_success(io::stdout().write_all(&script))
+        }
+    }
+}
+
+/// A loaded model with its heads and engine.
+struct Machine {
+    model: Arc<Model>,
+    heads: Arc<Heads>,
+    engines: F32Source,
+    options: RunOptions,
+}
+
+impl Machine {
+    fn open(arguments: &RunArgs) -> anyhow::Result<Self> {
+        let model = match &arguments.model {
+            Some(folder) => {
+                Model::open(folder).with_context(|| format!("cannot use the model in `{}`", folder.display()))?
+            }
+            None => Model::embedded().context("the model inside the program is damaged")?,
+        };
+        let model = Arc::new(model);
+        let (heads, engines) = (Arc::new(Heads::read(&model)?), F32Source::new(&model)?);
+        let threads = arguments.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        Ok(Machine { model, heads, engines, options: RunOptions { threads, batch_tokens: arguments.batch_tokens } })
+    }
+
+    /// The tag of the model and of what makes its numbers differ from the default engine's.
+    fn tag(&self) -> String {
+        self.model.tag() + self.engines.tag_suffix()
+    }
+}
+
+/// Output that nobody reads any more is no failure.
+fn closed_pipe_is_success(result: io::Result<()>) -> anyhow::Result<ExitStatus> {
+    match result {
+        Ok(()) => Ok(ExitStatus::Success),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitStatus::Success),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// A line on standard error. When even that is closed there is nobody to tell.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+fn wants_colour(colour: Colour, terminal: bool) -> bool {
+    match colour {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+    }
+}
+
+/// The inputs as typed; none means standard input, if something is piped in.
+fn inputs(typed: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    if !typed.is_empty() {
+        return Ok(typed.to_vec());
+    }
+    if io::stdin().is_terminal() {
+        anyhow::bail!(
+            "no input\nhint: name files or folders, or pipe a text in; `stancewire extract --help` tells more"
+        );
+    }
+    Ok(vec![PathBuf::from("-")])
+}

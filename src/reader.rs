@@ -1,0 +1,216 @@
+//! Input arguments → documents, one after another, in bounded memory.
+//!
+//! [`discover`](fn@discover) turns arguments into sources and refuses what cannot be read at all; [`documents`] opens one
+//! source at a time and yields exactly one [`Input`] per document, with an error where a document could not be had.
+
+mod date;
+mod decode;
+mod discover;
+mod json_lines;
+mod lines;
+mod plain;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+pub use discover::{Source, discover};
+
+use crate::document::{Document, DocumentError, Input, MAX_TEXT_BYTES};
+use json_lines::JsonLines;
+
+/// How inputs are read.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// Longest document in bytes, decompressed; 0 for no limit but [`MAX_TEXT_BYTES`].
+    pub max_bytes: u64,
+    /// Names of the fields of structured documents.
+    pub fields: FieldNames,
+}
+
+/// Names of the fields of a structured document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldNames {
+    /// Id; absent documents are named by their source.
+    pub id: String,
+    /// Headline.
+    pub title: String,
+    /// The text.
+    pub text: String,
+    /// Date of publication.
+    pub date: String,
+    /// Address.
+    pub url: String,
+}
+
+impl Default for FieldNames {
+    fn default() -> Self {
+        let name = str::to_owned;
+        FieldNames { id: name("id"), title: name("title"), text: name("text"), date: name("date"), url: name("url") }
+    }
+}
+
+impl ReadOptions {
+    fn limit(&self) -> u64 {
+        if self.max_bytes == 0 { MAX_TEXT_BYTES } else { self.max_bytes.min(MAX_TEXT_BYTES) }
+    }
+}
+
+/// Bytes taken from the sources so far, as they lie on disk; shared with whoever shows progress.
+#[derive(Clone, Debug, Default)]
+pub struct BytesRead(Arc<AtomicU64>);
+
+impl BytesRead {
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The documents of `sources`, in order, read as they are asked for.
+pub fn documents(sources: Vec<Source>, options: ReadOptions, read: BytesRead) -> impl Iterator<Item = Input> + Send {
+    sources.into_iter().flat_map(move |source| open(source, &options, &read))
+}
+
+type Bytes = Box<dyn BufRead + Send>;
+
+/// What the name or the first bytes of a source say it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    JsonLines,
+}
+
+fn open(source: Source, options: &ReadOptions, read: &BytesRead) -> Box<dyn Iterator<Item = Input> + Send> {
+    let opened = open_bytes(&source, read).and_then(|bytes| match source.kind() {
+        Some(kind) => Ok((kind, bytes)),
+        None => sniff(bytes),
+    });
+    match opened {
+        Err(error) => Box::new(std::iter::once(unreadable(source.name().to_owned(), &error))),
+        Ok((Kind::Plain, bytes)) => Box::new(std::iter::once(plain::read(source.name(), bytes, options))),
+        Ok((Kind::JsonLines, bytes)) => {
+            Box::new(JsonLines::new(source.name().to_owned(), bytes, options.limit(), options.fields.clone()))
+        }
+    }
+}
+
+/// The source's bytes, decompressed as its first bytes say.
+fn open_bytes(source: &Source, read: &BytesRead) -> io::Result<Bytes> {
+    let raw: Box<dyn Read + Send> = match source.path() {
+        Some(path) => Box::new(File::open(path)?),
+        None => Box::new(io::stdin()),
+    };
+    let mut raw = BufReader::with_capacity(128 * 1024, Counted { inner: raw, read: read.clone() });
+    let magic = raw.fill_buf()?;
+    if magic.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(raw))));
+    }
+    if is_zstd(magic) {
+        return Ok(Box::new(BufReader::with_capacity(
+            64 * 1024,
+            ZstdFrames { input: raw, decoder: FrameDecoder::new(), inside: false },
+        )));
+    }
+    Ok(Box::new(raw))
+}
+
+/// A frame's magic number, or a skippable frame's (RFC 8878).
+fn is_zstd(magic: &[u8]) -> bool {
+    magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+        || magic.len() >= 4 && magic[0] & 0xf0 == 0x50 && magic[1..4] == [0x2a, 0x4d, 0x18]
+}
+
+/// JSON Lines if the first line that is not blank is a whole JSON object; else plain text.
+fn sniff(mut bytes: Bytes) -> io::Result<(Kind, Bytes)> {
+    const SNIFFED_BYTES: u64 = 1 << 20;
+    let mut head = Vec::new();
+    while head.trim_ascii().is_empty() {
+        let room = SNIFFED_BYTES.saturating_sub(head.len() as u64);
+        if room == 0 || bytes.by_ref().take(room).read_until(b'\n', &mut head)? == 0 {
+            break;
+        }
+    }
+    let first = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii();
+    let cut_short = head.len() as u64 == SNIFFED_BYTES && first.starts_with(b"{\"");
+    let is_object = first.starts_with(b"{") && serde_json::from_slice::<serde_json::Map<_, _>>(first).is_ok();
+    let kind = if is_object || cut_short { Kind::JsonLines } else { Kind::Plain };
+    Ok((kind, Box::new(Cursor::new(head).chain(bytes))))
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    read: BytesRead,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read.0.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// All frames of a zstd stream, one after another; skippable ones are passed over.
+struct ZstdFrames<R> {
+    input: R,
+    decoder: FrameDecoder,
+    inside: bool,
+}
+
+impl<R: BufRead> Read for ZstdFrames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const STEP_BYTES: usize = 64 * 1024;
+        let damaged = |error: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        loop {
+            if self.inside {
+                if self.decoder.can_collect() > 0 || buffer.is_empty() {
+                    return self.decoder.read(buffer);
+                }
+                if !self.decoder.is_finished() {
+                    let step = BlockDecodingStrategy::UptoBytes(STEP_BYTES);
+                    self.decoder.decode_blocks(&mut self.input, step).map_err(damaged)?;
+                    continue;
+                }
+                self.inside = false;
+            }
+            if self.input.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            match self.decoder.reset(&mut self.input) {
+                Ok(()) => self.inside = true,
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    io::copy(&mut self.input.by_ref().take(length.into()), &mut io::sink())?;
+                }
+                Err(error) => return Err(damaged(error)),
+            }
+        }
+    }
+}
+
+/// The record of a source that cannot be read (any further).
+fn unreadable(source: String, error: &io::Error) -> Input {
+    failed(source, "read", format!("cannot read on: {error}"))
+}
+
+/// A document that failed, with what is known of it.
+fn failed(source: String, kind: &'static str, message: String) -> Input {
+    let document = Document { source, ..Document::default() };
+    Input { document, error: Some(DocumentError { kind, message, skipped: false }) }
+}
+
+fn too_large(source: String, limit: u64) -> Input {
+    let message = format!("larger than {limit} bytes; --max-bytes raises the limit");
+    let document = Document { source, ..Document::default() };
+    Input { document, error: Some(DocumentError { kind: "too_large", message, skipped: true }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+"""Reading and encoding: public NER sentences, and annotated documents (JSON Lines written by corpus/markup.py)."""
+import csv, glob, hashlib, io, json, re, zipfile
+import torch
+
+TYPES = ["COM", "ORG", "LOC", "PER"]
+TAGS = ["O"] + [p + t for t in TYPES for p in ("B-", "I-")]  # 9 tags, BIO
+TAG = {t: i for i, t in enumerate(TAGS)}
+# Public sets only know ORG: "COM or ORG". Extended tags 9 and 10 allow either.
+EXT = TAGS + ["B-ORG?", "I-ORG?"]
+EXT_ID = {t: i for i, t in enumerate(EXT)}
+ALLOWED = torch.full((len(EXT), len(TAGS)), float("-inf"))
+for _t in TAGS:
+    ALLOWED[EXT_ID[_t], TAG[_t]] = 0
+for _p in "BI":
+    for _k in ("COM", "ORG"):
+        ALLOWED[EXT_ID[f"{_p}-ORG?"], TAG[f"{_p}-{_k}"]] = 0
+SENTENCE_CLASSES = ["none", "halted", "suspended", "continuing"]
+STANCES = ["silent", "halted", "suspended", "continuing"]
+MAX_TOKENS = 256
+CARRY_WINDOWS = 2
+
+
+def case_class(word):
+    """Token type of a word: 0 lower or other, 1 Capitalised, 2 ALL CAPS, 3 miXed."""
+    if word.isupper() and len(word) > 1:
+        return 2
+    if word[:1].isupper():
+        return 1
+    return 3 if any(c.isupper() for c in word) else 0
+
+
+# ---- public NER sets -------------------------------------------------------
+def conll(path, rename, word=0, tag=-1, sep=None, skip=lambda line: False):
+    out, ws, ts = [], [], []
+
+    def flush():
+        nonlocal ws, ts
+        if ws:
+            fixed, prev = [], None
+            for t in ts:
+                k = None if t == "O" else rename(t.split("-", 1)[1] if t[:2] in ("B-", "I-") else t)
+                fixed.append("O" if k is None else ("I-" if k == prev and not t.startswith("B-") else "B-") + k)
+                prev = k
+            out.append((ws, fixed))
+        ws, ts = [], []
+
+    for line in open(path, encoding="utf8", errors="replace"):
+        line = line.rstrip("\n")
+        if not line.strip():
+            flush()
+        elif not skip(line):
+            cols = line.split(sep) if sep else line.split()
+            if len(cols) > 1:
+                ws.append(cols[word])
+                ts.append(cols[tag])
+    flush()
+    return out
+
+
+def gmb(path):
+    names = {"geo": "LOC", "org": "ORG?", "per": "PER"}
+    z = zipfile.ZipFile(path)
+    sents, ws, ts = [], [], []
+    for row in csv.reader(io.TextIOWrapper(z.open(z.namelist()[0]), encoding="latin1")):
+        if row[0].startswith("Sentence:") and ws:
+            sents.append((ws, ts))
+            ws, ts = [], []
+        if row[1] == "Word":
+            continue
+        p, _, k = row[3].partition("-")
+        ws.append(row[1])
+        ts.append(f"{p}-{names[k]}" if k in names else "O")
+    return sents + [(ws, ts)]
+
+
+def public_sentences(root):
+    plain = {"ORG": "ORG?", "PER": "PER", "LOC": "LOC"}.get
+    s = {"gmb": gmb(f"{root}/ner/gmb/ner_dataset.csv.zip")}
+    s["wnut17"] = conll(f"{root}/ner/wnut17/wnut17train.conll", {"corporation": "COM", "group": "ORG?", "person": "PER", "location": "LOC"}.get)
+    s["btc"] = sum((conll(f, plain) for f in sorted(glob.glob(f"{root}/ner/btc/*.conll"))), [])
+    s["wikigold"] = conll(f"{root}/ner/wikigold/wikigold.conll.txt", plain)
+    s["sec"] = conll(f"{root}/ner/sec-filings/FIN5.txt", plain, skip=lambda l: l.startswith("-DOC"))
+    s["re3d"] = conll(f"{root}/ner/re3d/re3d-train.conll", {"Organisation": "ORG?", "Person": "PER", "Location": "LOC"}.get)
+    for f in sorted(glob.glob(f"{root}/ner/uner-ewt/*.iob2")):
+        s[f] = conll(f, plain, word=1, tag=2, sep="\t", skip=lambda l: l.startswith("#"))
+    return s
+
+
+def encode_words(tok, sentence, limit=192):
+    ids, case, tags = [tok.cls_token_id], [0], [-100]
+    for w, t in zip(*sentence):
+        pieces = tok(w, add_special_tokens=False)["input_ids"] or [tok.unk_token_id]
+        if len(ids) + len(pieces) > limit - 1:
+            break
+        ids += pieces
+        case += [case_class(w)] * len(pieces)
+        tags += [EXT_ID[t]] + [-100] * (len(pieces) - 1)
+    return ids + [tok.sep_token_id], case + [0], tags + [-100]
+
+
+# ---- annotated documents ---------------------------------------------------
+SPLIT = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"\u201d')]))\s+(?=[\"\u201c'(]*[A-Z0-9\u00c0-\u00dd])|\n+")
+ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Inc|Co|Corp|Ltd|St|Jr|Sr|vs|No|U\.S|U\.K|Gen|Sen|Gov|Prof|e\.g|i\.e|[A-Z])\.$")
+
+
+def sentences(text):
+    out, a = [], 0
+    for m in SPLIT.finditer(text):
+        if "\n" not in m.group() and ABBREVIATION.search(text[a:m.start()].rstrip()):
+            continue
+        if text[a:m.start()].strip():
+            out.append((a, m.start()))
+        a = m.end()
+    return out + ([(a, len(text))] if text[a:].strip() else [])
+
+
+def swap_names(doc, names, rng):
+    """A copy of the document with some companies renamed throughout, so that names cannot be learned as stances."""
+    new = {c["key"]: rng.choice(names) for c in doc["companies"] if rng.random() < 0.6}
+    spans = sorted(doc["mentions"] + doc["entities"], key=lambda s: s["start"])
+    text, last, mentions, entities, seen = [], 0, [], [], set()
+    n = 0
+
+    def push(piece):
+        nonlocal n
+        text.append(piece)
+        n += len(piece)
+
+    for s in spans:
+        if s["start"] < last:
+            return doc
+        push(doc["text"][last:s["start"]])
+        surface = s["surface"]
+        if s.get("named") and s["company"] in new:
+            full = new[s["company"]]
+            words = full.split()
+            surface = full if s["company"] not in seen or len(words) == 1 or rng.random() < 0.5 else words[0]
+            seen.add(s["company"])
+        t = dict(s, start=n, surface=surface)
+        push(surface)
+        t["end"] = n
+        (mentions if "company" in s else entities).append(t)
+        last = s["end"]
+    push(doc["text"][last:])
+    return dict(doc, text="".join(text), mentions=mentions, entities=entities)
+
+
+SMALL = set("a an and as at but by for from in of off on or over per the to up via vs with".split())
+
+
+def recase_title(doc, rng):
+    """A copy with the headline In Title Case or IN CAPITALS, as many papers print it; offsets stay."""
+    end = doc["text"].find("\n")
+    title = doc["text"][:end] if end > 0 else ""
+    if rng.random() < 0.2:
+        new = title.upper()
+    else:
+        word = lambda m: m.group() if m.group() in SMALL and m.start() else m.group()[0].upper() + m.group()[1:]
+        new = re.sub(r"[^\W\d_][\w'\u2019]*", word, title)
+    if not title or len(new) != len(title):
+        return doc
+    return dict(doc, text=new + doc["text"][end:])
+
+
+def is_tune(doc):
+    """True for the share of documents held out of training, for calibration. A contrast group stays whole."""
+    group = re.sub(r"[a-d]$", "", doc["id"])
+    return int(hashlib.sha256(group.encode()).hexdigest(), 16) % 16 == 0
+
+
+def encode_document(tok, doc, max_tokens=MAX_TOKENS):
+    """Windows of whole sentences: ids, case, tags, sentence token ranges, mention token ranges, (company, sentence) labels."""
+    text = doc["text"]
+    enc = tok(text, return_offsets_mapping=True, add_special_tokens=False, truncation=False, verbose=False)
+    ids, offs, words = enc["input_ids"], enc["offset_mapping"], enc.word_ids()
+    word_span = {}
+    for (a, b), w in zip(offs, words):
+        word_span[w] = (word_span[w][0] if w in word_span else a, b)
+    case = [case_class(text[slice(*word_span[w])]) for w in words]
+    tags = [TAG["O"]] * len(ids)
+    spans = [(m["start"], m["end"], "COM") for m in doc.get("mentions", []) if m["named"]]
+    spans += [(e["start"], e["end"], e["label"]) for e in doc.get("entities", [])]
+    for a, b, k in spans:
+        prefix = "B-"
+        for j, (x, y) in enumerate(offs):
+            if x < b and y > a:
+                tags[j] = TAG[prefix + k]
+                prefix = "I-"
+    groups, group, size = [], [], 0
+    for s in sentences(text):
+        inside = [j for j, (x, y) in enumerate(offs) if x < s[1] and y > s[0] and y > x]
+        for k in range(0, len(inside), max_tokens - 2):
+            part = inside[k:k + max_tokens - 2]
+            if group and size + len(part) > max_tokens - 2:
+                groups.append(group)
+                group, size = [], 0
+            group.append((s, part[0], part[-1] + 1))
+            size += len(part)
+    if group:
+        groups.append(group)
+    windows = []
+    for g in groups:
+        w = dict(ids=[tok.cls_token_id], case=[0], tags=[-100], offs=[None], sents=[], spans=[])
+        for s, a, b in g:
+            start = len(w["ids"])
+            w["ids"] += ids[a:b]
+            w["case"] += case[a:b]
+            w["tags"] += tags[a:b]
+            w["offs"] += offs[a:b]
+            w["sents"].append((start, len(w["ids"])))
+            w["spans"].append(s)
+        w["ids"].append(tok.sep_token_id)
+        w["case"].append(0)
+        w["tags"].append(-100)
+        w["offs"].append(None)
+        w["mentions"] = {}
+        for m in doc.get("mentions", []):
+            if m["named"]:
+                r = [j for j, o in enumerate(w["offs"]) if o and o[0] < m["end"] and o[1] > m["start"]]
+                if r:
+                    w["mentions"].setdefault(m["company"], []).append((r[0], r[-1] + 1))
+        w["labels"] = {(m["company"], i): SENTENCE_CLASSES.index(m["stance"])
+                       for m in doc.get("mentions", []) if m["stance"] not in (None, "silent")
+                       for i, (a, b) in enumerate(w["spans"]) if a <= m["start"] < b}
+        windows.append(w)
+    gold = {c["key"]: STANCES.index(c["stance"]) for c in doc.get("companies", [])}
+    return dict(doc=doc, windows=windows, gold=gold)
+
+
+def read_documents(path):
+    return [json.loads(line) for line in open(path, encoding="utf8")]
+
+
+def gazetteer(root):
+    names = [r["Security"] for r in csv.DictReader(open(f"{root}/gazetteers/sp500_constituents.csv", encoding="utf8"))]
+    names += re.findall(r"^  - name: '?(.+?)'?$", open(f"{root}/gazetteers/pytickersymbols_stocks.yaml", encoding="utf8").read(), re.M)
+    names = {re.sub(r"\s*\(.*?\)|,? (?:Inc\.?|plc|PLC|AG|SE|Co\.|Corp\.?|N\.V\.|S\.A\.)$", "", n).strip() for n in names}
+    return sorted(n for n in names if 2 < len(n) < 30)
