@@ -190,6 +190,12 @@ pub fn join_mentions(text: &str, mentions: &[ByteSpan]) -> Companies {
     collect(&forms, &form_of_mention, &mut sets)
 }
 
+/// The core of a name, as in [`Company::key`]: lower-case words without legal suffix.
+#[must_use]
+pub fn key(name: &str) -> String {
+    core(&clean_surface(name)).0.join(" ")
+}
+
 /// Core words and cut-off legal suffix of a name.
 fn core(surface: &str) -> (Vec<String>, Vec<String>) {
     let lower = surface.to_lowercase().replace('’', "'");

@@ -16,6 +16,7 @@ pub mod company;
 pub mod document;
 pub mod engine;
 pub mod error;
+pub mod eval;
 pub mod mention;
 pub mod output;
 pub mod pipeline;

@@ -118,6 +118,10 @@ impl StanceHead {
     ///
     /// `hidden` is `[tokens, hidden]` of the window. Returns, per company in the order given, one score per sentence of
     /// the window.
+    ///
+    /// # Panics
+    ///
+    /// If `hidden` is narrower than the model or has fewer rows than the window.
     #[must_use]
     pub fn score(
         &self,

@@ -117,7 +117,10 @@ fn other_encodings_are_decoded_with_a_warning() {
     assert_eq!(status, 0);
     assert!(records[0]["text"].as_str().is_some_and(|t| t.starts_with("Société Générale")), "{}", records[0]);
     assert!(!records[0]["warnings"].as_array().expect("warnings").is_empty());
-    assert_eq!((&records[1]["text"], &records[2]["text"]), (&Value::from("Acme left.\n"), &Value::from("Acme left.\n")));
+    assert_eq!(
+        (&records[1]["text"], &records[2]["text"]),
+        (&Value::from("Acme left.\n"), &Value::from("Acme left.\n"))
+    );
     assert_eq!(records[2]["chars"], 11);
 }
 
@@ -171,7 +174,8 @@ fn compressed_files_are_read_and_truncated_ones_told() {
     gzip.write_all(line).expect("compresses");
     let whole = gzip.finish().expect("compresses");
     let zstd = ruzstd::encoding::compress_to_vec(&line[..], ruzstd::encoding::CompressionLevel::Fastest);
-    let folder = folder(&[("a.jsonl.gz", &whole), ("b.jsonl.zst", &zstd), ("noname", &whole), ("c.txt.gz", &whole[..20])]);
+    let folder =
+        folder(&[("a.jsonl.gz", &whole), ("b.jsonl.zst", &zstd), ("noname", &whole), ("c.txt.gz", &whole[..20])]);
     let (status, records, messages) = extract(&folder, &["a.jsonl.gz", "b.jsonl.zst", "noname"]);
     assert_eq!((status, field(&records, "/id")), (0, vec!["z"; 3]), "{messages}");
     let (status, records, _) = extract(&folder, &["c.txt.gz"]);

@@ -1,8 +1,14 @@
 //! Everything that is tested through the crate's public face, in one binary.
 
+/// The command line: exit status, messages, pipes, files.
+mod cli;
 /// Hidden states and head outputs against PyTorch's; batches change nothing.
 mod engines;
 /// Imports point one way; files stay readable.
 mod layers;
 /// Spans of pieces and windows over every kind of character.
 mod offsets;
+/// The embedded model against its floors; slow, ignored by default.
+mod quality;
+/// Records of the sample stories: the contract, the right answer, no unwanted change.
+mod records;

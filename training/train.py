@@ -126,18 +126,20 @@ def varied(doc, names, rng, swap):
 
 def train_joint(a, tok, model, rng):
     import torch
-    everything = [d for f in a.docs for d in D.read_documents(f)]
-    raw = [d for d in everything if not D.is_tune(d)]
-    tune = [D.encode_document(tok, d) for d in everything if D.is_tune(d)]
+    files = [D.read_documents(f) for f in a.docs]
+    tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
+    files = [[d for d in f if not D.is_tune(d)] for f in files]
+    per_epoch = sum(min(len(f), a.sample) for f in files)
     names = D.gazetteer(a.data)
     aux = [D.encode_words(tok, s) for s in rng.sample(D.gmb(f"{a.data}/ner/gmb/ner_dataset.csv.zip"), 6000) if len(s[0]) > 3]
     aux_batches, used = budget_batches(aux, 1024, rng), 0
-    size, steps = 6, a.epochs * (len(raw) // 6 + 1)
+    size, steps = 6, a.epochs * (per_epoch // 6 + 1)
     opt, sched = optimizer(model, steps, a.lr, 3 * a.lr)
-    print(f"{len(raw)} documents, {len(tune)} held out, {len(names)} names for swapping", flush=True)
+    print(f"{per_epoch} documents an epoch, {len(tune)} held out, {len(names)} names for swapping", flush=True)
     for epoch in range(a.epochs):
         t0, tot = time.time(), collections.Counter()
-        docs = [D.encode_document(tok, varied(d, names, rng, a.swap), rng.choice((96, 160, 256, 256))) for d in raw]
+        drawn = [d for f in files for d in rng.sample(f, min(len(f), a.sample))]
+        docs = [D.encode_document(tok, varied(d, names, rng, a.swap), rng.choice((96, 160, 256, 256))) for d in drawn]
         rng.shuffle(docs)
         for b in range(0, len(docs), size):
             model.train()
@@ -197,6 +199,7 @@ def main():
     p.add_argument("--epochs", type=int, default=2)
     p.add_argument("--lr", type=float, default=2e-4)
     p.add_argument("--swap", type=float, default=0.5, help="share of documents whose companies are renamed in an epoch")
+    p.add_argument("--sample", type=int, default=10**9, help="most documents that an epoch draws from each file")
     a = p.parse_args()
     if a.what == "calibrate":
         return calibrate(a)

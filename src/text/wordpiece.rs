@@ -117,12 +117,10 @@ pub fn encode(
                 let span = |(start, end): (usize, usize)| ByteSpan::new(chunk.start() + start, chunk.start() + end);
                 let word = ByteSpan::new(span(offsets[at]).start(), span(offsets[end - 1]).end());
                 let case = LetterCase::of(word.of(text));
-                for piece in at..end {
-                    pieces.ids.push(encoding.get_ids()[piece]);
-                    pieces.cases.push(case);
-                    pieces.spans.push(span(offsets[piece]));
-                    pieces.words.push(next_word);
-                }
+                pieces.ids.extend(&encoding.get_ids()[at..end]);
+                pieces.spans.extend(offsets[at..end].iter().copied().map(span));
+                pieces.cases.extend((at..end).map(|_| case));
+                pieces.words.extend((at..end).map(|_| next_word));
                 next_word += 1;
                 at = end;
             }
@@ -142,7 +140,7 @@ fn chunks(text: &str, sentence: ByteSpan) -> impl Iterator<Item = ByteSpan> + '_
         let end = if sentence.end() - start <= MAX_CHUNK_BYTES {
             sentence.end()
         } else {
-            let limit = text.floor_char_boundary(start + MAX_CHUNK_BYTES);
+            let limit = (0..=start + MAX_CHUNK_BYTES).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(start);
             let piece = &text[start..limit];
             let blank = piece.char_indices().rev().find(|&(at, c)| at > 0 && is_blank(c));
             // Without a blank: before a character that does not hang on the one before it.
