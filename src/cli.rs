@@ -50,7 +50,7 @@ pub struct ExtractArgs {
     pub overwrite: bool,
     /// Mark companies `uncertain` whose confidence is below P; their stance stays
     #[arg(long, value_name = "P", default_value_t = 0.5, value_parser = probability)]
-    pub min_confidence: f32,
+    pub min_confidence: f64,
     /// Add the analysed text to each record
     #[arg(long)]
     pub with_text: bool,
@@ -142,8 +142,8 @@ pub enum Colour {
     Never,
 }
 
-fn probability(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
         _ => Err("a number from 0 to 1 is needed".to_owned()),
     }

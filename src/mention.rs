@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::document::ByteSpan;
 use crate::engine::linear::Linear;
@@ -84,11 +84,17 @@ impl EntityHead {
         Ok(EntityHead { tags })
     }
 
+    /// Logits of [`ENTITY_TAGS`], `[tokens, 9]`, from hidden states `[tokens, hidden]`.
+    #[must_use]
+    pub fn logits(&self, hidden: ArrayView2<'_, f32>) -> Array2<f32> {
+        self.tags.apply(&hidden)
+    }
+
     /// The mentions that window number `at` of `encoded` owns, in order. `hidden` is `[tokens, hidden]` of that window.
     #[must_use]
     pub fn mentions(&self, text: &str, encoded: &EncodedText, at: usize, hidden: ArrayView2<'_, f32>) -> Vec<Mention> {
         let window = &encoded.windows[at];
-        let logits = self.tags.apply(&hidden);
+        let logits = self.logits(hidden);
         let mut mentions = Vec::new();
         for part in window.sentences() {
             let words = tag_words(encoded, window, part.rows.clone(), &logits.view());
@@ -204,7 +210,6 @@ pub fn clean_surface(surface: &str) -> String {
 mod tests {
     use super::*;
     use crate::text::TextEncoder;
-    use ndarray::Array2;
 
     fn encode(text: &str) -> EncodedText {
         let json = include_bytes!("../models/stancewire-small/tokenizer.json");

@@ -47,7 +47,7 @@ pub struct OutputOptions {
     /// The model's tag.
     pub model: String,
     /// Companies with a confidence below it are `uncertain`.
-    pub min_confidence: f32,
+    pub min_confidence: f64,
     /// Adds the analysed text.
     pub with_text: bool,
 }
@@ -128,7 +128,7 @@ impl<'r> RecordLine<'r> {
             Outcome::Empty => (&[], None),
             Outcome::Error(e) => (&[], Some(ErrorLine { kind: e.kind, message: &e.message })),
         };
-        let mut points = CodePoints::new(&document.text);
+        let points = CodePoints::new(&document.text);
         RecordLine {
             schema: SCHEMA,
             id: document.id.as_deref().unwrap_or(&document.source),
@@ -144,7 +144,7 @@ impl<'r> RecordLine<'r> {
             text: options.with_text.then_some(document.text.as_str()),
             duplicate_of: None,
             meta: &document.meta,
-            companies: companies.iter().map(|c| company_line(c, &document.text, &mut points, options)).collect(),
+            companies: companies.iter().map(|c| company_line(c, &document.text, &points, options)).collect(),
             model: &options.model,
         }
     }
@@ -174,11 +174,11 @@ pub fn write_record(out: &mut impl Write, record: &Record, options: &OutputOptio
 fn company_line<'r>(
     company: &'r CompanyStance,
     text: &'r str,
-    points: &mut CodePoints<'r>,
+    points: &CodePoints<'r>,
     options: &OutputOptions,
 ) -> CompanyLine<'r> {
     let [halted, suspended, continuing, silent] = round_to_one(company.probabilities);
-    let mut bounds = |span: ByteSpan| (points.at(span.start()), points.at(span.end()), span.of(text));
+    let bounds = |span: ByteSpan| (points.at(span.start()), points.at(span.end()), span.of(text));
     let mentions = company.mentions.iter().map(|&span| {
         let (start, end, text) = bounds(span);
         MentionLine { start, end, text }
@@ -195,12 +195,18 @@ fn company_line<'r>(
         aliases: &company.aliases,
         stance: company.stance,
         confidence: [halted, suspended, continuing, silent][company.stance as usize],
-        uncertain: company.confidence() < options.min_confidence,
+        uncertain: is_uncertain(company, options.min_confidence),
         probabilities: Probabilities { halted, suspended, continuing, silent },
         markets: &company.markets,
         mentions,
         evidence: evidence.collect(),
     }
+}
+
+/// True if the confidence, as a record shows it, is below `min_confidence`.
+#[must_use]
+pub fn is_uncertain(company: &CompanyStance, min_confidence: f64) -> bool {
+    round_to_one(company.probabilities)[company.stance as usize] < min_confidence
 }
 
 fn round(value: f64) -> f64 {
@@ -243,7 +249,7 @@ impl<'t> CodePoints<'t> {
         CodePoints { text, before }
     }
 
-    fn at(&mut self, byte: usize) -> usize {
+    fn at(&self, byte: usize) -> usize {
         let Some(&start) = self.before.get(byte / STRIDE) else { return byte };
         (start + code_points(&self.text.as_bytes()[byte / STRIDE * STRIDE..byte])) as usize
     }
@@ -252,4 +258,87 @@ impl<'t> CodePoints<'t> {
 /// Bytes that begin a code point.
 fn code_points(bytes: &[u8]) -> u32 {
     bytes.iter().map(|&b| u32::from(b & 0xc0 != 0x80)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Document, DocumentError};
+    use crate::record::Evidence;
+    use proptest::prelude::*;
+
+    fn options(with_text: bool) -> OutputOptions {
+        OutputOptions { model: "toy@1-00000000".to_owned(), min_confidence: 0.95, with_text }
+    }
+
+    fn line(record: &Record, with_text: bool) -> String {
+        let mut out = Vec::new();
+        write_record(&mut out, record, &options(with_text)).expect("writes");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_record_has_every_key_in_order() {
+        let text = "Café Acme left 👩‍💻 Freedonia.";
+        let at = text.find("Acme").expect("named");
+        let company = CompanyStance {
+            key: "acme".to_owned(),
+            name: "Acme".to_owned(),
+            aliases: Vec::new(),
+            stance: Stance::Halted,
+            probabilities: [0.933_33, 0.033_33, 0.0, 0.033_34],
+            markets: vec!["Freedonia".to_owned()],
+            mentions: vec![ByteSpan::new(at, at + 4)],
+            evidence: vec![Evidence {
+                sentence: ByteSpan::new(0, text.len()),
+                stance: Stance::Halted,
+                confidence: 0.987_654,
+            }],
+        };
+        let document = Document {
+            source: "a.jsonl:3".to_owned(),
+            date: Some("2022-05-09".to_owned()),
+            text: text.to_owned(),
+            ..Document::default()
+        };
+        let record = Record { document, outcome: Outcome::Ok(vec![company]), tokens: 9 };
+        insta::assert_snapshot!(line(&record, true), @r#"{"schema":1,"id":"a.jsonl:3","source":"a.jsonl:3","status":"ok","error":null,"warnings":[],"title":null,"date":"2022-05-09","url":null,"language":"en","chars":29,"text":"Café Acme left 👩‍💻 Freedonia.","duplicate_of":null,"meta":{},"companies":[{"key":"acme","name":"Acme","aliases":[],"stance":"halted","confidence":0.9333,"uncertain":true,"probabilities":{"halted":0.9333,"suspended":0.0333,"continuing":0.0,"silent":0.0334},"markets":["Freedonia"],"mentions":[{"start":5,"end":9,"text":"Acme"}],"evidence":[{"start":0,"end":29,"text":"Café Acme left 👩‍💻 Freedonia.","stance":"halted","confidence":0.9877}]}],"model":"toy@1-00000000"}"#);
+        assert!(!line(&record, false).contains("\"text\":\"Café Acme left 👩‍💻 Freedonia.\",\"duplicate_of\""));
+    }
+
+    #[test]
+    fn a_document_without_companies_says_why() {
+        let error = DocumentError { kind: "bad_json", message: "at column 3".to_owned(), skipped: false };
+        let of = |outcome| {
+            let record = Record { document: Document::default(), outcome, tokens: 0 };
+            let value: Value = serde_json::from_str(&line(&record, false)).expect("JSON");
+            (value["status"].clone(), value["error"].clone(), value["language"].clone(), value["companies"].clone())
+        };
+        let none = || Value::Array(Vec::new());
+        let failure = serde_json::json!({"kind": "bad_json", "message": "at column 3"});
+        assert_eq!(of(Outcome::Error(error.clone())), ("failed".into(), failure.clone(), Value::Null, none()));
+        let skipped = DocumentError { skipped: true, ..error };
+        assert_eq!(of(Outcome::Error(skipped)), ("skipped".into(), failure, Value::Null, none()));
+        assert_eq!(of(Outcome::Empty), ("empty".into(), Value::Null, Value::Null, none()));
+        assert_eq!(of(Outcome::Ok(Vec::new())), ("ok".into(), Value::Null, "en".into(), none()));
+    }
+
+    proptest! {
+        #[test]
+        fn code_points_are_counted(text in "(?s)(\\PC|.|é|漢|👩|a){0,700}") {
+            let points = CodePoints::new(&text);
+            for (count, (at, _)) in text.char_indices().enumerate() {
+                prop_assert_eq!(points.at(at), count);
+            }
+            prop_assert_eq!(points.at(text.len()), text.chars().count());
+        }
+
+        #[test]
+        fn rounded_probabilities_still_sum_to_one(raw in prop::array::uniform4(0.0_f32..1.0)) {
+            let total: f32 = raw.iter().sum::<f32>().max(1e-3);
+            let rounded = round_to_one(raw.map(|p| p / total));
+            prop_assert!((rounded.iter().sum::<f64>() - 1.0).abs() < 1e-9 || raw.iter().sum::<f32>() < 1e-3);
+            prop_assert!(rounded.iter().zip(raw).all(|(r, p)| (r - f64::from(p / total)).abs() < 2e-4));
+        }
+    }
 }

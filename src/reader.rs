@@ -3,6 +3,7 @@
 //! [`discover`](fn@discover) turns arguments into sources and refuses what cannot be read at all; [`documents`] opens one
 //! source at a time and yields exactly one [`Input`] per document, with an error where a document could not be had.
 
+mod compression;
 mod date;
 mod decode;
 mod discover;
@@ -15,13 +16,11 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-
 pub use discover::{Source, discover};
 
 use crate::document::{Document, DocumentError, Input, MAX_TEXT_BYTES};
+use compression::decompress;
+use decode::unmark;
 use json_lines::JsonLines;
 
 /// How inputs are read.
@@ -52,6 +51,12 @@ impl Default for FieldNames {
     fn default() -> Self {
         let name = str::to_owned;
         FieldNames { id: name("id"), title: name("title"), text: name("text"), date: name("date"), url: name("url") }
+    }
+}
+
+impl FieldNames {
+    fn contains(&self, name: &str) -> bool {
+        [&self.id, &self.title, &self.text, &self.date, &self.url].into_iter().any(|field| field == name)
     }
 }
 
@@ -88,43 +93,38 @@ enum Kind {
 }
 
 fn open(source: Source, options: &ReadOptions, read: &BytesRead) -> Box<dyn Iterator<Item = Input> + Send> {
-    let opened = open_bytes(&source, read).and_then(|bytes| match source.kind() {
-        Some(kind) => Ok((kind, bytes)),
-        None => sniff(bytes),
-    });
+    let opened = open_stored(&source, read)
+        .and_then(|stored| decompress(stored, source.is_compressed()))
+        .and_then(unmark)
+        .and_then(|(bytes, warning)| match source.kind() {
+            Some(kind) => Ok((kind, bytes, warning)),
+            None => sniff(bytes).map(|(kind, bytes)| (kind, bytes, warning)),
+        });
     match opened {
         Err(error) => Box::new(std::iter::once(unreadable(source.name().to_owned(), &error))),
-        Ok((Kind::Plain, bytes)) => Box::new(std::iter::once(plain::read(source.name(), bytes, options))),
-        Ok((Kind::JsonLines, bytes)) => {
-            Box::new(JsonLines::new(source.name().to_owned(), bytes, options.limit(), options.fields.clone()))
+        Ok((Kind::Plain, bytes, warning)) => {
+            Box::new(std::iter::once(plain::read(source.name(), bytes, warning, options)))
+        }
+        Ok((Kind::JsonLines, bytes, warning)) => {
+            Box::new(JsonLines::new(source.name().to_owned(), bytes, warning, options.limit(), options.fields.clone()))
         }
     }
 }
 
-/// The source's bytes, decompressed as its first bytes say.
-fn open_bytes(source: &Source, read: &BytesRead) -> io::Result<Bytes> {
-    let raw: Box<dyn Read + Send> = match source.path() {
+/// The source's bytes as they are stored.
+fn open_stored(source: &Source, read: &BytesRead) -> io::Result<Bytes> {
+    let inner: Box<dyn Read + Send> = match source.path() {
         Some(path) => Box::new(File::open(path)?),
         None => Box::new(io::stdin()),
     };
-    let mut raw = BufReader::with_capacity(128 * 1024, Counted { inner: raw, read: read.clone() });
-    let magic = raw.fill_buf()?;
-    if magic.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(raw))));
-    }
-    if is_zstd(magic) {
-        return Ok(Box::new(BufReader::with_capacity(
-            64 * 1024,
-            ZstdFrames { input: raw, decoder: FrameDecoder::new(), inside: false },
-        )));
-    }
-    Ok(Box::new(raw))
+    Ok(Box::new(BufReader::with_capacity(128 * 1024, Counted { inner, read: read.clone() })))
 }
 
-/// A frame's magic number, or a skippable frame's (RFC 8878).
-fn is_zstd(magic: &[u8]) -> bool {
-    magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        || magic.len() >= 4 && magic[0] & 0xf0 == 0x50 && magic[1..4] == [0x2a, 0x4d, 0x18]
+/// The first `len` bytes of `bytes`, however small the pieces they come in, and all of `bytes` again.
+fn peek(mut bytes: Bytes, len: u64) -> io::Result<(Vec<u8>, Bytes)> {
+    let mut head = Vec::new();
+    bytes.by_ref().take(len).read_to_end(&mut head)?;
+    Ok((head.clone(), Box::new(Cursor::new(head).chain(bytes))))
 }
 
 /// JSON Lines if the first line that is not blank is a whole JSON object; else plain text.
@@ -137,14 +137,14 @@ fn sniff(mut bytes: Bytes) -> io::Result<(Kind, Bytes)> {
             break;
         }
     }
-    let first = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii();
+    let first = head.trim_ascii();
     let cut_short = head.len() as u64 == SNIFFED_BYTES && first.starts_with(b"{\"");
     let is_object = first.starts_with(b"{") && serde_json::from_slice::<serde_json::Map<_, _>>(first).is_ok();
     let kind = if is_object || cut_short { Kind::JsonLines } else { Kind::Plain };
     Ok((kind, Box::new(Cursor::new(head).chain(bytes))))
 }
 
-/// Counts what is read.
+/// Counts what is read, and reads again when a signal came between.
 struct Counted<R> {
     inner: R,
     read: BytesRead,
@@ -152,46 +152,14 @@ struct Counted<R> {
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = loop {
+            match self.inner.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
         self.read.0.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
-    }
-}
-
-/// All frames of a zstd stream, one after another; skippable ones are passed over.
-struct ZstdFrames<R> {
-    input: R,
-    decoder: FrameDecoder,
-    inside: bool,
-}
-
-impl<R: BufRead> Read for ZstdFrames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        const STEP_BYTES: usize = 64 * 1024;
-        let damaged = |error: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-        loop {
-            if self.inside {
-                if self.decoder.can_collect() > 0 || buffer.is_empty() {
-                    return self.decoder.read(buffer);
-                }
-                if !self.decoder.is_finished() {
-                    let step = BlockDecodingStrategy::UptoBytes(STEP_BYTES);
-                    self.decoder.decode_blocks(&mut self.input, step).map_err(damaged)?;
-                    continue;
-                }
-                self.inside = false;
-            }
-            if self.input.fill_buf()?.is_empty() {
-                return Ok(0);
-            }
-            match self.decoder.reset(&mut self.input) {
-                Ok(()) => self.inside = true,
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    io::copy(&mut self.input.by_ref().take(length.into()), &mut io::sink())?;
-                }
-                Err(error) => return Err(damaged(error)),
-            }
-        }
     }
 }
 

@@ -262,6 +262,25 @@ fn records_do_not_depend_on_threads_or_batches() {
 }
 
 #[test]
+fn a_document_of_many_windows_is_seen_to_its_end() {
+    let dev = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/dev.jsonl");
+    let documents = fs::read_to_string(dev).expect("dev");
+    let texts = documents.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["text"].clone());
+    let middle: Vec<String> = texts.take(110).map(|t| t.as_str().expect("text").to_owned()).collect();
+    let text = format!("{}\n{}\n{}", "Zorvex Corp. left Freedonia.", middle.join("\n\n"), "Zorvex stopped all sales.");
+    let folder = folder(&[("long.txt", text.as_bytes())]);
+    let (status, records, _) = extract(&folder, &["long.txt"]);
+    assert_eq!((status, records.len()), (0, 1));
+    let companies = records[0]["companies"].as_array().expect("companies");
+    let zorvex: Vec<_> = companies.iter().filter(|c| c["key"] == "zorvex").collect();
+    assert_eq!(zorvex.len(), 1, "both ends name one company");
+    let mentions = zorvex[0]["mentions"].as_array().expect("mentions");
+    assert_eq!((mentions.len(), &mentions[0]["start"]), (2, &Value::from(0)));
+    assert!(mentions[1]["start"].as_u64().is_some_and(|at| at as usize + 25 == text.chars().count()));
+    assert_eq!(zorvex[0]["stance"], "halted");
+}
+
+#[test]
 fn field_names_can_be_chosen() {
     let line = "{\"headline\":\"H\",\"body\":\"B.\",\"nr\":7,\"when\":\"2022-05-09\",\"link\":\"https://x.example\"}\n";
     let folder = folder(&[("d.jsonl", line.as_bytes())]);

@@ -9,6 +9,7 @@ use stancewire::document::ByteSpan;
 use stancewire::engine::float::F32Source;
 use stancewire::engine::model_file::{Model, ModelError};
 use stancewire::engine::{EngineError, EngineSource, Hidden};
+use stancewire::mention::EntityHead;
 use stancewire::stance::{Presence, StanceHead};
 use stancewire::text::window::{SentenceRows, SpecialTokens, Window};
 use stancewire::text::wordpiece::{LetterCase, WordPieces};
@@ -79,11 +80,12 @@ fn relative_difference<'a>(a: impl IntoIterator<Item = &'a f32>, b: &[f32]) -> f
 }
 
 #[test]
-fn hidden_states_and_stance_logits_are_those_of_pytorch() {
+fn hidden_states_and_logits_are_those_of_pytorch() {
     let (reference, bytes) = fixture();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let model = model();
     let mut engine = F32Source::new(&model).expect("weights").open().expect("an engine");
+    let entities = EntityHead::read(&model).expect("the entity head");
     let head = StanceHead::read(&model).expect("the stance head");
     assert!(reference.windows.len() >= 3);
     for (at, of_window) in reference.windows.iter().enumerate() {
@@ -96,6 +98,10 @@ fn hidden_states_and_stance_logits_are_those_of_pytorch() {
         assert_eq!(width, model.config().hidden_size);
         let difference = relative_difference(states.iter(), &expected);
         assert!(difference <= TOLERANCE, "hidden states of window {at}: {difference}");
+
+        let (expected, _) = tensor(&file, &format!("entity.{at}"));
+        let difference = relative_difference(entities.logits(states).iter(), &expected);
+        assert!(difference <= TOLERANCE, "entity logits of window {at}: {difference}");
 
         let mentions = |of: &Vec<[usize; 2]>| Presence::Named(of.iter().map(|&[a, b]| a..b).collect());
         let companies: Vec<Presence> = of_window.companies.iter().map(mentions).collect();

@@ -16,11 +16,33 @@ pub enum OutputError {
         /// The file.
         path: PathBuf,
     },
-    /// The file cannot be created, written or put in its place.
+    /// The path is a folder.
+    #[error("`{}` is a folder; --output needs the name of a file", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A compression that is read but not written.
+    #[error("cannot write `{}`: zstd is not written\nhint: use a name in .gz, or pipe the records to zstd", .path.display())]
+    Zstd {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be created or written.
     #[error("cannot write `{}`", .path.display())]
     Write {
         /// The file.
         path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// All records are written, but the file cannot be completed under its name.
+    #[error("cannot complete `{}`; the records are in `{}`", .path.display(), .part.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// Where its content is.
+        part: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
@@ -33,10 +55,12 @@ enum Stream {
 
 /// A file that is written under a temporary name beside its own, and renamed when it is complete.
 ///
-/// Dropped before [`OutputFile::finish`], it leaves nothing behind.
+/// Dropped before [`OutputFile::finish`], it leaves nothing behind. A device or a named pipe is written directly.
 pub struct OutputFile {
     path: PathBuf,
-    part: PathBuf,
+    /// The temporary name; `None` for a device.
+    part: Option<PathBuf>,
+    overwrite: bool,
     /// `None` once finished.
     stream: Option<Stream>,
 }
@@ -46,39 +70,62 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// [`OutputError::Exists`] if it exists and `overwrite` is not set; [`OutputError::Write`] if it cannot be created.
+    /// [`OutputError`] if it is a folder, if it exists and `overwrite` is not set, or if it cannot be created.
     pub fn create(path: &Path, overwrite: bool) -> Result<Self, OutputError> {
-        if !overwrite && path.symlink_metadata().is_ok() {
-            return Err(OutputError::Exists { path: path.to_owned() });
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zst")) {
+            return Err(OutputError::Zstd { path: path.to_owned() });
         }
         let write = |source| OutputError::Write { path: path.to_owned(), source };
-        let name = path.file_name().ok_or_else(|| write(io::ErrorKind::InvalidFilename.into()))?;
-        let part = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-        let file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(&part).map_err(write)?);
+        let existing = fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(OutputError::Folder { path: path.to_owned() });
+        }
+        let is_device = existing.as_ref().is_some_and(|m| !m.is_file());
+        let (path, part, file) = if is_device {
+            (path.to_owned(), None, OpenOptions::new().write(true).open(path).map_err(write)?)
+        } else if !overwrite && path.symlink_metadata().is_ok() {
+            return Err(OutputError::Exists { path: path.to_owned() });
+        } else {
+            // Behind a link it is the file that is replaced, not the link.
+            let target = if existing.is_some() { fs::canonicalize(path).map_err(write)? } else { path.to_owned() };
+            let name = target.file_name().ok_or_else(|| write(io::ErrorKind::InvalidFilename.into()))?;
+            let part = target.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+            let file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(write)?;
+            if let Some(existing) = existing {
+                file.set_permissions(existing.permissions()).map_err(write)?;
+            }
+            (target, Some(part), file)
+        };
+        let file = BufWriter::new(file);
         let stream = match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
             true => Stream::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             false => Stream::Plain(file),
         };
-        Ok(OutputFile { path: path.to_owned(), part, stream: Some(stream) })
+        Ok(OutputFile { path, part, overwrite, stream: Some(stream) })
     }
 
     /// Completes the file and gives it its name.
     ///
     /// # Errors
     ///
-    /// [`OutputError::Write`] if what is left cannot be written or the file cannot be renamed.
+    /// [`OutputError::Write`] if what is left cannot be written; [`OutputError::Unfinished`] if the complete file cannot
+    /// be renamed, or another has taken its name meanwhile.
     pub fn finish(mut self) -> Result<(), OutputError> {
-        self.complete().map_err(|source| OutputError::Write { path: self.path.clone(), source })
+        self.write_out().map_err(|source| OutputError::Write { path: self.path.clone(), source })?;
+        let Some(part) = self.part.take() else { return Ok(()) };
+        let taken = !self.overwrite && self.path.symlink_metadata().is_ok();
+        let renamed = if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(&part, &self.path) };
+        renamed.map_err(|source| OutputError::Unfinished { path: self.path.clone(), part, source })
     }
 
-    fn complete(&mut self) -> io::Result<()> {
+    fn write_out(&mut self) -> io::Result<()> {
         let file = match self.stream.take() {
             None => return Ok(()),
             Some(Stream::Plain(file)) => file,
             Some(Stream::Gzip(encoder)) => encoder.finish()?,
         };
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&self.part, &self.path)
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if self.part.is_some() { file.sync_all() } else { Ok(()) }
     }
 }
 
@@ -102,8 +149,10 @@ impl Write for OutputFile {
 
 impl Drop for OutputFile {
     fn drop(&mut self) {
-        // After a rename there is nothing under this name; before it, an incomplete file that nobody asked for.
-        let _ = fs::remove_file(&self.part);
+        if let Some(part) = &self.part {
+            // An incomplete file that nobody asked for; if it cannot be removed there is nobody to tell.
+            let _ = fs::remove_file(part);
+        }
     }
 }
 
@@ -128,6 +177,49 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
         assert!(matches!(OutputFile::create(&path, false), Err(OutputError::Exists { .. })));
         assert!(OutputFile::create(&path, true).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_came_meanwhile_is_not_replaced_and_nothing_is_lost() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.jsonl");
+        let mut file = OutputFile::create(&path, false).expect("creates");
+        file.write_all(b"ours\n").expect("writes");
+        fs::write(&path, b"theirs\n").expect("writes");
+        let Err(OutputError::Unfinished { part, .. }) = file.finish() else { panic!("the name is taken") };
+        assert_eq!(fs::read(&path).expect("reads"), b"theirs\n");
+        assert_eq!(fs::read(part).expect("reads"), b"ours\n");
+    }
+
+    #[test]
+    fn folders_and_zstd_are_refused_and_devices_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(matches!(OutputFile::create(folder.path(), true), Err(OutputError::Folder { .. })));
+        let zstd = folder.path().join("out.jsonl.zst");
+        assert!(matches!(OutputFile::create(&zstd, true), Err(OutputError::Zstd { .. })));
+        if cfg!(unix) {
+            let mut null = OutputFile::create(Path::new("/dev/null"), false).expect("opens");
+            null.write_all(b"gone").expect("writes");
+            null.finish().expect("finishes");
+            assert!(!Path::new("/dev/null").metadata().expect("still there").is_file());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn overwriting_keeps_links_and_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, link) = (folder.path().join("real.jsonl"), folder.path().join("link.jsonl"));
+        fs::write(&path, b"old").expect("writes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changes");
+        std::os::unix::fs::symlink(&path, &link).expect("links");
+        let mut file = OutputFile::create(&link, true).expect("creates");
+        file.write_all(b"new").expect("writes");
+        file.finish().expect("finishes");
+        assert!(link.symlink_metadata().expect("a link").is_symlink());
+        assert_eq!(fs::read(&path).expect("reads"), b"new");
+        assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::output::is_uncertain;
 use crate::record::{Outcome, Record, Stance};
 
 /// What became of the documents of a run.
@@ -26,14 +27,14 @@ pub struct Summary {
 
 impl Summary {
     /// Counts one record; a company below `min_confidence` is uncertain.
-    pub fn add(&mut self, record: &Record, min_confidence: f32) {
+    pub fn add(&mut self, record: &Record, min_confidence: f64) {
         self.documents += 1;
         self.tokens += record.tokens;
         match &record.outcome {
             Outcome::Ok(companies) => {
                 for company in companies {
                     self.companies[company.stance as usize] += 1;
-                    self.uncertain += usize::from(company.confidence() < min_confidence);
+                    self.uncertain += usize::from(is_uncertain(company, min_confidence));
                 }
             }
             Outcome::Empty => self.empty += 1,

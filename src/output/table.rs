@@ -7,7 +7,7 @@ use textwrap::{Options, WordSplitter};
 use unicode_width::UnicodeWidthStr;
 
 use crate::document::ByteSpan;
-use crate::output::status;
+use crate::output::{is_uncertain, status};
 use crate::record::{CompanyStance, Evidence, Outcome, Record, Stance};
 
 /// How the view is drawn.
@@ -18,7 +18,7 @@ pub struct TableOptions {
     /// Whether to colour.
     pub colour: bool,
     /// Companies below it get a `?`.
-    pub min_confidence: f32,
+    pub min_confidence: f64,
 }
 
 /// Evidence sentences shown of one company.
@@ -72,7 +72,7 @@ fn companies_block(out: &mut String, companies: &[CompanyStance], text: &str, op
     let width = names.iter().map(|n| n.width()).max().unwrap_or(0).min(MAX_NAME_WIDTH);
     for (company, name) in companies.iter().zip(&names) {
         let confidence = company.confidence();
-        let doubt = if confidence < options.min_confidence { "?" } else { " " };
+        let doubt = if is_uncertain(company, options.min_confidence) { "?" } else { " " };
         let markets = company.markets.iter().map(|m| plain(m)).collect::<Vec<_>>().join(", ");
         let row = format!(
             "  {name}{}  {}{}  {} {:>3.0}%{doubt}  {}",

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::{rfc2822, strtime};
+use jiff::tz::Offset;
 use serde_json::Value;
 
 /// Day formats that news archives use; month names in English.
@@ -14,12 +15,22 @@ const DAYS: &[&str] = &["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%B %d, %Y
 pub(super) fn iso_date(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => iso_from_text(text.trim()),
-        Value::Number(seconds) => {
-            let moment = Timestamp::from_second(seconds.as_i64()?).ok()?;
-            Some(moment.to_string())
-        }
+        Value::Number(number) => iso_from_number(number.as_f64()?),
         _ => None,
     }
+}
+
+/// Seconds since 1970, or a day as in `20220509`, which as seconds would be a day of 1970.
+fn iso_from_number(number: f64) -> Option<String> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fractions of a second are dropped, what is too large is no date"
+    )]
+    let seconds = number.floor() as i64;
+    if (19_000_101..=21_001_231).contains(&seconds) {
+        return iso_from_text(&seconds.to_string());
+    }
+    Some(Timestamp::from_second(seconds).ok()?.to_string())
 }
 
 fn iso_from_text(text: &str) -> Option<String> {
@@ -36,8 +47,10 @@ fn iso_from_text(text: &str) -> Option<String> {
             return Some(text.to_owned());
         }
     }
-    let mail = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(mail.to_string())
+    // The sender's offset stays: the day of publication is the sender's.
+    let mail = rfc2822::DateTimeParser::new().parse_zoned_datetime(text).ok()?;
+    let (moment, offset) = (mail.timestamp(), mail.offset());
+    Some(if offset == Offset::UTC { moment.to_string() } else { moment.display_with_offset(offset).to_string() })
 }
 
 #[cfg(test)]
@@ -56,7 +69,9 @@ mod tests {
             ("May 9, 2022", Some("2022-05-09")),
             ("9 May 2022", Some("2022-05-09")),
             ("Mon, 09 May 2022 10:00:00 GMT", Some("2022-05-09T10:00:00Z")),
+            ("Mon, 09 May 2022 00:30:00 +0200", Some("2022-05-09T00:30:00+02:00")),
             ("2022-02-30", None),
+            ("2022-05-09T25:00:00Z", None),
             ("yesterday", None),
             ("", None),
         ];
@@ -64,6 +79,10 @@ mod tests {
         let failures: Vec<_> = rows.iter().filter(|(text, want)| iso(text).as_deref() != *want).collect();
         assert!(failures.is_empty(), "{failures:?}, {:?}", failures.iter().map(|r| iso(r.0)).collect::<Vec<_>>());
         assert_eq!(iso_date(&Value::from(1_652_090_400)), Some("2022-05-09T10:00:00Z".to_owned()));
-        assert_eq!(iso_date(&Value::Null), None);
+        assert_eq!(iso_date(&Value::from(1_652_090_400.75)), Some("2022-05-09T10:00:00Z".to_owned()));
+        assert_eq!(iso_date(&Value::from(20_220_509)), Some("2022-05-09".to_owned()));
+        for no_date in [Value::Null, Value::from(1e300), Value::from(20_221_399), Value::from(true)] {
+            assert_eq!(iso_date(&no_date), None, "{no_date}");
+        }
     }
 }

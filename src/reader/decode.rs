@@ -1,22 +1,70 @@
 //! Bytes → text. UTF-8 as it is; otherwise by byte order mark, by the look of UTF-16, or by a detector, with a warning.
+//!
+//! A mark is at the head of a stream and is dealt with there, because the lines of a UTF-16 stream cannot be told apart
+//! before it is decoded. What has no mark is decoded document by document: an archive may mix encodings.
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use std::io::{self, BufRead, Read};
 
-/// The text of `bytes` without byte order mark, and what to warn about.
-pub(super) fn decode(bytes: Vec<u8>) -> (String, Option<String>) {
-    if let Some((encoding, mark_bytes)) = Encoding::for_bom(&bytes) {
-        if encoding != UTF_8 {
-            return decode_as(encoding, &bytes[mark_bytes..], "byte order mark");
-        }
-        return decode_unmarked(bytes[mark_bytes..].to_vec());
+use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+
+use super::{Bytes, peek};
+
+/// `bytes` without their byte order mark; if that says UTF-16, as UTF-8, with a warning.
+pub(super) fn unmark(bytes: Bytes) -> io::Result<(Bytes, Option<String>)> {
+    let (head, mut bytes) = peek(bytes, 3)?;
+    let Some((encoding, mark_bytes)) = Encoding::for_bom(&head) else { return Ok((bytes, None)) };
+    bytes.read_exact(&mut vec![0; mark_bytes])?;
+    if encoding == UTF_8 {
+        return Ok((bytes, None));
     }
-    decode_unmarked(bytes)
+    let decoder = encoding.new_decoder_without_bom_handling();
+    let decoded = Decoded { input: bytes, decoder, text: String::new(), at: 0, is_done: false };
+    Ok((Box::new(decoded), Some(warn(encoding, "byte order mark", false))))
 }
 
-fn decode_unmarked(bytes: Vec<u8>) -> (String, Option<String>) {
+/// The text of `bytes`, which have no byte order mark, and what to warn about.
+pub(super) fn decode(bytes: Vec<u8>) -> (String, Option<String>) {
     match look_of_utf16(&bytes) {
         Some(encoding) => decode_as(encoding, &bytes, "every other byte is 0"),
         None => String::from_utf8(bytes).map_or_else(|error| detect(error.as_bytes()), |text| (text, None)),
+    }
+}
+
+/// A stream in some encoding, read as UTF-8; what cannot be decoded is U+FFFD.
+struct Decoded<R> {
+    input: R,
+    decoder: Decoder,
+    /// Decoded and not yet given from `at` on.
+    text: String,
+    at: usize,
+    is_done: bool,
+}
+
+impl<R: BufRead> BufRead for Decoded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.text.len() && !self.is_done {
+            let chunk = self.input.fill_buf()?;
+            self.text.clear();
+            self.at = 0;
+            self.text.reserve(self.decoder.max_utf8_buffer_length(chunk.len()).unwrap_or(chunk.len()));
+            let is_last = chunk.is_empty();
+            let (result, used, _) = self.decoder.decode_to_string(chunk, &mut self.text, is_last);
+            self.input.consume(used);
+            self.is_done = is_last && result == CoderResult::InputEmpty;
+        }
+        Ok(&self.text.as_bytes()[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
+}
+
+impl<R: BufRead> Read for Decoded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
     }
 }
 
@@ -28,8 +76,12 @@ fn detect(bytes: &[u8]) -> (String, Option<String>) {
 
 fn decode_as(encoding: &'static Encoding, bytes: &[u8], how: &str) -> (String, Option<String>) {
     let (text, damaged) = encoding.decode_without_bom_handling(bytes);
+    (text.into_owned(), Some(warn(encoding, how, damaged)))
+}
+
+fn warn(encoding: &'static Encoding, how: &str, damaged: bool) -> String {
     let loss = if damaged { "; undecodable bytes became U+FFFD" } else { "" };
-    (text.into_owned(), Some(format!("not UTF-8: decoded as {} ({how}){loss}", encoding.name())))
+    format!("not UTF-8: decoded as {} ({how}){loss}", encoding.name())
 }
 
 /// UTF-16 without a mark: nearly every other byte of a Latin text is 0.
@@ -53,20 +105,46 @@ fn look_of_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
 mod tests {
     use super::*;
 
+    fn read_marked(content: Vec<u8>) -> (String, Option<String>) {
+        // Small pieces, so that marks and characters are cut.
+        let bytes: Bytes = Box::new(io::BufReader::with_capacity(1, io::Cursor::new(content)));
+        let (mut bytes, warning) = unmark(bytes).expect("reads");
+        let mut text = String::new();
+        bytes.read_to_string(&mut text).expect("UTF-8");
+        (text, warning)
+    }
+
     #[test]
     fn utf8_comes_through_without_its_mark() {
-        assert_eq!(decode("\u{feff}é\0x\r\n".into()), ("é\0x\r\n".to_owned(), None));
-        assert_eq!(decode(Vec::new()), (String::new(), None));
+        assert_eq!(read_marked("\u{feff}é\0x\r\n".into()), ("é\0x\r\n".to_owned(), None));
+        assert_eq!(read_marked("é".into()), ("é".to_owned(), None));
+        assert_eq!(read_marked(Vec::new()), (String::new(), None));
+        assert_eq!(decode("é\0x\r\n".into()), ("é\0x\r\n".to_owned(), None));
     }
 
     #[test]
     fn utf16_is_known_by_its_mark_or_its_look() {
-        let bytes = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>();
-        for text in ["\u{feff}Acme left.", "Acme left."] {
-            let (decoded, warning) = decode(bytes(text));
-            assert_eq!(decoded, "Acme left.");
-            assert!(warning.is_some_and(|w| w.contains("UTF-16BE")));
+        let text = "Acme left 😀.";
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let rows = [
+            ("UTF-16BE", read_marked([b"\xfe\xff", &big[..]].concat())),
+            ("UTF-16LE", read_marked([b"\xff\xfe", &little[..]].concat())),
+            ("UTF-16BE", decode(big)),
+            ("UTF-16LE", decode(little)),
+        ];
+        for (encoding, (decoded, warning)) in rows {
+            assert_eq!(decoded, text);
+            assert!(warning.is_some_and(|w| w.contains(encoding)), "{encoding}");
         }
+    }
+
+    #[test]
+    fn cut_off_utf16_loses_only_its_half_character() {
+        assert_eq!(read_marked(b"\xff\xfeA\0b\0c".to_vec()).0, "Ab\u{fffd}");
+        let (text, warning) = decode(b"A\0c\0m\0e\0 \0l\0e\0f\0t\0\x3d\xd8".to_vec());
+        assert_eq!(text, "Acme left\u{fffd}");
+        assert!(warning.is_some_and(|w| w.contains("U+FFFD")));
     }
 
     #[test]
@@ -74,12 +152,5 @@ mod tests {
         let (text, warning) = decode(b"Soci\xe9t\xe9 G\xe9n\xe9rale a quitt\xe9 la Russie".to_vec());
         assert_eq!(text, "Société Générale a quitté la Russie");
         assert!(warning.is_some_and(|w| w.contains("windows-1252")));
-    }
-
-    #[test]
-    fn cut_off_utf16_loses_only_its_half_character() {
-        let (text, warning) = decode(b"\xff\xfeA\0b\0c".to_vec());
-        assert_eq!(text, "Ab\u{fffd}");
-        assert!(warning.is_some_and(|w| w.contains("U+FFFD")));
     }
 }

@@ -1,28 +1,60 @@
 //! JSON Lines → one document a line.
+//!
+//! Only the named fields are parsed. What is in the others, if it is JSON at all, cannot cost a document: half a
+//! surrogate pair or a number beyond `f64` in a field that nobody asked for is passed over unread.
 
+use std::fmt;
 use std::io::BufRead;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::date::iso_date;
 use super::decode::decode;
 use super::lines::{Line, read_line};
 use super::{FieldNames, failed, too_large, unreadable};
-use crate::document::{Document, Input};
+use crate::document::{Document, DocumentError, Input};
 
 /// Documents of a JSON Lines stream, in order.
 pub(super) struct JsonLines<R> {
     name: String,
     /// `None` after the end or a read error.
     bytes: Option<R>,
+    /// What reading the stream so far has found; holds for every document.
+    warning: Option<String>,
     limit: u64,
     fields: FieldNames,
     line: u64,
 }
 
 impl<R: BufRead> JsonLines<R> {
-    pub(super) fn new(name: String, bytes: R, limit: u64, fields: FieldNames) -> Self {
-        JsonLines { name, bytes: Some(bytes), limit, fields, line: 0 }
+    pub(super) fn new(name: String, bytes: R, warning: Option<String>, limit: u64, fields: FieldNames) -> Self {
+        JsonLines { name, bytes: Some(bytes), warning, limit, fields, line: 0 }
+    }
+
+    /// One document from one line.
+    fn parse_line(&self, source: String, line: Vec<u8>) -> Input {
+        let (line, guess) = decode(line);
+        if line.len() as u64 > self.limit {
+            return too_large(source, self.limit);
+        }
+        let mut warnings: Vec<String> = self.warning.iter().cloned().chain(guess).collect();
+        // Where marked files were joined, a mark can be at the head of any line.
+        let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
+        let parsed = parse_fields(line, &self.fields).or_else(|error| {
+            let repaired = replace_lone_surrogates(line).ok_or(error)?;
+            let fields = parse_fields(&repaired, &self.fields)?;
+            warnings.push("lone surrogate escape replaced by U+FFFD".to_owned());
+            Ok(fields)
+        });
+        match parsed {
+            Ok(values) => {
+                let mut document = Document { source, warnings, ..Document::default() };
+                let error = fill(&mut document, values, &self.fields).err();
+                Input { document, error }
+            }
+            Err(error) => failed(source, "bad_json", bad_json(&error)),
+        }
     }
 }
 
@@ -36,7 +68,7 @@ impl<R: BufRead> Iterator for JsonLines<R> {
             let source = format!("{}:{}", self.name, self.line);
             match read_line(bytes, self.limit) {
                 Ok(Some(Line::Whole(line))) if line.trim_ascii().is_empty() => {}
-                Ok(Some(Line::Whole(line))) => return Some(parse_line(source, line, &self.fields)),
+                Ok(Some(Line::Whole(line))) => return Some(self.parse_line(source, line)),
                 Ok(Some(Line::TooLong)) => return Some(too_large(source, self.limit)),
                 Ok(None) => {
                     self.bytes = None;
@@ -51,24 +83,42 @@ impl<R: BufRead> Iterator for JsonLines<R> {
     }
 }
 
-/// One document from one line.
-fn parse_line(source: String, line: Vec<u8>, fields: &FieldNames) -> Input {
-    let (line, warning) = decode(line);
-    let mut warnings: Vec<String> = warning.into_iter().collect();
-    let parsed = serde_json::from_str::<Value>(&line).or_else(|error| {
-        let repaired = replace_lone_surrogates(&line).ok_or(error)?;
-        let value = serde_json::from_str(&repaired)?;
-        warnings.push("lone surrogate escape replaced by U+FFFD".to_owned());
-        Ok(value)
-    });
-    let object = match parsed {
-        Ok(Value::Object(object)) => object,
-        Ok(other) => return failed(source, "bad_json", format!("a JSON object is needed, not {}", kind_of(&other))),
-        Err(error) => return failed(source, "bad_json", bad_json(&error)),
-    };
-    match document(&source, object, fields, warnings) {
-        Ok(document) => Input { document, error: None },
-        Err((kind, message)) => failed(source, kind, message),
+/// The values of `fields` in a line; of a repeated one, the last.
+fn parse_fields(line: &str, fields: &FieldNames) -> serde_json::Result<Map<String, Value>> {
+    let mut json = serde_json::Deserializer::from_str(line);
+    let values = Wanted(fields).deserialize(&mut json)?;
+    json.end()?;
+    Ok(values)
+}
+
+/// Takes these fields from an object and passes over the others.
+struct Wanted<'a>(&'a FieldNames);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            if self.0.contains(&name) {
+                values.insert(name, entries.next_value()?);
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(values)
     }
 }
 
@@ -79,43 +129,45 @@ fn bad_json(error: &serde_json::Error) -> String {
     format!("bad JSON at column {}: {what}", error.column())
 }
 
-fn document(
-    source: &str,
-    mut object: Map<String, Value>,
-    fields: &FieldNames,
-    warnings: Vec<String>,
-) -> Result<Document, (&'static str, String)> {
-    let mut string = |name: &String| match object.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(("bad_field", format!("`{name}` must be a string, not {}", kind_of(&other)))),
+/// Fills `document` from `values`; after an error it holds what was found before, so that the record can be told by it.
+///
+/// Two fields may have one name, as an address that is also the id.
+fn fill(document: &mut Document, mut values: Map<String, Value>, fields: &FieldNames) -> Result<(), DocumentError> {
+    let given = |name: &String| values.get(name).filter(|value| !value.is_null());
+    if let Some(raw) = given(&fields.date) {
+        document.date = iso_date(raw);
+        if document.date.as_ref().is_none_or(|iso| raw != iso) {
+            document.meta.insert("date".to_owned(), raw.clone());
+        }
+    }
+    document.id = match given(&fields.id) {
+        Some(Value::Number(id)) => Some(id.to_string()),
+        id => string(&fields.id, id.cloned())?.filter(|id| !id.is_empty()),
     };
-    let (title, text, url) = (string(&fields.title)?, string(&fields.text)?, string(&fields.url)?);
-    let title = title.filter(|t| !t.trim().is_empty());
-    let text = match (&title, text) {
+    document.url = string(&fields.url, given(&fields.url).cloned())?;
+    document.title = string(&fields.title, given(&fields.title).cloned())?.filter(|title| !title.trim().is_empty());
+    let text = string(&fields.text, values.remove(&fields.text))?;
+    document.text = match (&document.title, text) {
         (None, None) => {
-            return Err(("missing_text", format!("no `{}`; --text-field names another field", fields.text)));
+            let message = format!("no `{}`; --text-field names another field", fields.text);
+            return Err(DocumentError { kind: "missing_text", message, skipped: false });
         }
         (Some(title), None) => title.clone(),
-        (None, Some(text)) => text,
-        (Some(title), Some(text)) if text.starts_with(title.as_str()) => text,
-        (Some(title), Some(text)) => format!("{title}\n\n{text}"),
+        (Some(title), Some(text)) if !text.starts_with(title.as_str()) => format!("{title}\n\n{text}"),
+        (_, Some(text)) => text,
     };
-    let id = match object.remove(&fields.id) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(id)) => Some(id),
-        Some(Value::Number(id)) => Some(id.to_string()),
-        Some(other) => return Err(("bad_field", format!("`{}` must be a string, not {}", fields.id, kind_of(&other)))),
-    };
-    let mut meta = Map::new();
-    let date = object.remove(&fields.date).filter(|d| !d.is_null()).and_then(|raw| {
-        let iso = iso_date(&raw);
-        if iso.as_ref().is_none_or(|iso| raw != **iso) {
-            meta.insert("date".to_owned(), raw);
+    Ok(())
+}
+
+fn string(name: &str, value: Option<Value>) -> Result<Option<String>, DocumentError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => {
+            let message = format!("`{name}` must be a string, not {}", kind_of(&other));
+            Err(DocumentError { kind: "bad_field", message, skipped: false })
         }
-        iso
-    });
-    Ok(Document { id, source: source.to_owned(), title, date, url, text, meta, warnings })
+    }
 }
 
 fn kind_of(value: &Value) -> &'static str {

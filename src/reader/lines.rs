@@ -26,24 +26,10 @@ pub(super) fn read_line(bytes: &mut impl BufRead, limit: u64) -> io::Result<Opti
         }
     } else if line.len() as u64 > limit {
         drop(line);
-        skip_line(bytes)?;
+        bytes.skip_until(b'\n')?;
         return Ok(Some(Line::TooLong));
     }
     Ok(Some(Line::Whole(line)))
-}
-
-fn skip_line(bytes: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let buffer = bytes.fill_buf()?;
-        let (used, done) = match buffer.iter().position(|&b| b == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (buffer.len(), buffer.is_empty()),
-        };
-        bytes.consume(used);
-        if done {
-            return Ok(());
-        }
-    }
 }
 
 #[cfg(test)]

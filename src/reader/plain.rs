@@ -9,7 +9,8 @@ use crate::document::{Document, Input};
 /// Longest first line, in characters, that is taken for a headline.
 const MAX_TITLE_CHARS: usize = 200;
 
-pub(super) fn read(source: &str, bytes: impl BufRead, options: &ReadOptions) -> Input {
+/// The document that `bytes` hold; `warning` is what reading them so far has found.
+pub(super) fn read(source: &str, bytes: impl BufRead, warning: Option<String>, options: &ReadOptions) -> Input {
     let limit = options.limit();
     let mut content = Vec::new();
     if let Err(error) = bytes.take(limit.saturating_add(1)).read_to_end(&mut content) {
@@ -18,12 +19,15 @@ pub(super) fn read(source: &str, bytes: impl BufRead, options: &ReadOptions) -> 
     if content.len() as u64 > limit {
         return too_large(source.to_owned(), limit);
     }
-    let (text, warning) = decode(content);
+    let (text, guess) = decode(content);
+    if text.len() as u64 > limit {
+        return too_large(source.to_owned(), limit);
+    }
     let document = Document {
         source: source.to_owned(),
         title: headline(&text).map(str::to_owned),
         text,
-        warnings: warning.into_iter().collect(),
+        warnings: warning.into_iter().chain(guess).collect(),
         ..Document::default()
     };
     Input { document, error: None }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::error::InputError;
 
 fn options(max_bytes: u64) -> ReadOptions {
     ReadOptions { max_bytes, fields: FieldNames::default() }
@@ -40,6 +41,77 @@ fn a_title_is_put_before_a_text_that_lacks_it() {
     let lines = "{\"title\":\"T\",\"text\":\"T\\n\\nB\"}\n{\"title\":\"T\",\"text\":\"B\"}\n{\"title\":\"T\"}\n{\"title\":\" \",\"text\":\"B\"}";
     let texts: Vec<_> = read_file("a.jsonl", lines.as_bytes(), 0).into_iter().map(|i| i.document.text).collect();
     assert_eq!(texts, ["T\n\nB", "T\n\nB", "T", "B"]);
+}
+
+#[test]
+fn a_line_without_text_or_title_fails_but_keeps_its_id() {
+    let lines = "{\"id\":\"a\",\"text\":null}\n{\"id\":\"b\",\"title\":\"T\",\"text\":null}\n{\"id\":\"\",\"url\":\"u\",\"text\":7}\n{}\n";
+    let inputs = read_file("a.jsonl", lines.as_bytes(), 0);
+    let want =
+        [("a.jsonl:1", "missing_text"), ("a.jsonl:2", "ok"), ("a.jsonl:3", "bad_field"), ("a.jsonl:4", "missing_text")];
+    assert_eq!(outcomes(&inputs), want);
+    assert_eq!(inputs[0].document.id.as_deref(), Some("a"));
+    assert_eq!(inputs[1].document.text, "T");
+    assert_eq!((inputs[2].document.id.as_deref(), inputs[2].document.url.as_deref()), (None, Some("u")));
+    let message = inputs[2].error.as_ref().map(|e| e.message.as_str());
+    assert_eq!(message, Some("`text` must be a string, not a number"));
+}
+
+#[test]
+fn fields_have_the_names_asked_for_and_may_share_one() {
+    let fields = FieldNames { id: "url".to_owned(), text: "body".to_owned(), ..FieldNames::default() };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.jsonl");
+    fs::write(&path, "{\"url\":\"u\",\"body\":\"B\",\"text\":7,\"id\":[]}").expect("writes");
+    let options = ReadOptions { max_bytes: 0, fields };
+    let inputs: Vec<_> = documents(discover(&[path]).expect("a file"), options, BytesRead::default()).collect();
+    let want = Document {
+        id: Some("u".to_owned()),
+        url: Some("u".to_owned()),
+        text: "B".to_owned(),
+        source: "a.jsonl:1".to_owned(),
+        ..Document::default()
+    };
+    assert_eq!(inputs, [Input { document: want, error: None }]);
+}
+
+#[test]
+fn other_fields_cost_no_document_and_the_last_of_a_repeated_one_counts() {
+    let lines = r#"{"text":"x","a":"\ud83d","b":1e999,"c":{"text":"y"},"text":"z\u0000"}"#;
+    let inputs = read_file("a.jsonl", lines.as_bytes(), 0);
+    assert_eq!(outcomes(&inputs), [("a.jsonl:1", "ok")]);
+    assert_eq!(inputs[0].document.text, "z\0");
+    assert!(inputs[0].document.warnings.is_empty() && inputs[0].document.meta.is_empty());
+}
+
+#[test]
+fn lines_may_be_in_any_encoding() {
+    let lines = "{\"text\":\"é1\"}\r\n\r\n{\"text\":\"😀2\"}\n";
+    let utf16: Vec<u8> = "\u{feff}".encode_utf16().chain(lines.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    for (name, content) in [("a.jsonl", utf16.clone()), ("a", utf16), ("a", format!("\u{feff}{lines}").into_bytes())] {
+        let is_utf8 = content.starts_with(b"\xef");
+        let inputs = read_file(name, &content, 0);
+        let found: Vec<_> = inputs.iter().map(|i| (i.document.source.clone(), i.document.text.as_str())).collect();
+        assert_eq!(found, [(format!("{name}:1"), "é1"), (format!("{name}:3"), "😀2")]);
+        assert!(inputs.iter().all(|i| i.document.warnings.is_empty() == is_utf8), "{inputs:?}");
+    }
+    let mixed = b"{\"text\":\"Soci\xe9t\xe9 G\xe9n\xe9rale\"}\n\xef\xbb\xbf{\"text\":\"Soci\xc3\xa9t\xc3\xa9\"}";
+    let inputs = read_file("a.jsonl", mixed, 0);
+    let found: Vec<_> = inputs.iter().map(|i| (i.document.text.as_str(), i.document.warnings.len())).collect();
+    assert_eq!(found, [("Société Générale", 1), ("Société", 0)]);
+    assert!(inputs[0].document.warnings[0].contains("windows-1252"), "{:?}", inputs[0].document.warnings);
+}
+
+#[test]
+fn text_files_are_whole_and_may_be_empty() {
+    for content in ["", " \r\n", "Title\r\n\r\nBody\r\n", "a\0b"] {
+        let inputs = read_file("a.txt", content.as_bytes(), 0);
+        assert_eq!((outcomes(&inputs), inputs[0].document.text.as_str()), (vec![("a.txt", "ok")], content));
+    }
+    assert_eq!(read_file("a.jsonl", b"", 0), []);
+    assert_eq!(read_file("a.jsonl", b"\n\r\n \n", 0), []);
+    let utf16 = read_file("a.txt", b"\xff\xfeA\0", 0);
+    assert_eq!((utf16[0].document.text.as_str(), utf16[0].document.warnings.len()), ("A", 1));
 }
 
 #[test]
@@ -85,8 +157,29 @@ fn limits_count_decompressed_bytes() {
     let bomb = gzip(&vec![b'x'; 1 << 20]);
     assert!(bomb.len() < 10_000);
     assert_eq!(outcomes(&read_file("a.txt.gz", &bomb, 10_000)), [("a.txt.gz", "too_large")]);
-    assert_eq!(outcomes(&read_file("a.txt", b"12345", 5)), [("a.txt", "ok")]);
+    assert_eq!(outcomes(&read_file("a.txt", b"\xef\xbb\xbf12345", 5)), [("a.txt", "ok")]);
+    // Five bytes that are ten in UTF-8.
+    assert_eq!(outcomes(&read_file("a.txt", b"\xe9\xe9\xe9\xe9\xe9", 5)), [("a.txt", "too_large")]);
     assert_eq!(outcomes(&read_file("a.txt", b"123456", 5)), [("a.txt", "too_large")]);
+}
+
+#[test]
+fn a_line_over_the_limit_costs_only_itself() {
+    let lines = format!("{{\"text\":\"1\"}}\n{{\"text\":\"{}\"}}\n{{\"text\":\"3\"}}", "x".repeat(1 << 20));
+    for content in [lines.clone().into_bytes(), gzip(lines.as_bytes()), zstd(lines.as_bytes())] {
+        let inputs = read_file("a.jsonl", &content, 100);
+        assert_eq!(outcomes(&inputs), [("a.jsonl:1", "ok"), ("a.jsonl:2", "too_large"), ("a.jsonl:3", "ok")]);
+        let error = inputs[1].error.as_ref().expect("too large");
+        assert!(error.skipped && error.message.contains("100 bytes") && error.message.contains("--max-bytes"));
+    }
+}
+
+#[test]
+fn damaged_or_misnamed_compression_is_one_failed_document() {
+    let content = gzip(&[b'x'; 5000]);
+    for content in [&content[..content.len() - 4], b"", b"plain", b"\x1f\x8b\x08"] {
+        assert_eq!(outcomes(&read_file("a.txt.gz", content, 0)), [("a.txt.gz", "read")], "{content:?}");
+    }
 }
 
 #[test]
@@ -119,7 +212,7 @@ fn lines_before_a_damaged_end_are_kept() {
 #[test]
 fn a_folder_is_walked_in_a_fixed_order_without_hidden_files() {
     let folder = tempfile::tempdir().expect("a folder");
-    for name in ["b.txt", "a/z.md", "a/y.jsonl.gz", ".hidden/x.txt", "a/.x.txt", "a/image.jpg", "c.TXT"] {
+    for name in ["b.txt", "a/z.md", "a/y.jsonl.gz", "a.txt", ".hidden/x.txt", "a/.x.txt", "a/image.jpg", "c.TXT"] {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         fs::write(path, b"").expect("writes");
@@ -128,7 +221,45 @@ fn a_folder_is_walked_in_a_fixed_order_without_hidden_files() {
     std::os::unix::fs::symlink(folder.path(), folder.path().join("a/loop")).expect("a link");
     let sources = discover(&[folder.path().to_owned()]).expect("documents");
     let names: Vec<_> = sources.iter().map(Source::name).collect();
-    assert_eq!(names, ["a/y.jsonl.gz", "a/z.md", "b.txt", "c.TXT"]);
+    // By the bytes of the path: `.` comes before `/`.
+    assert_eq!(names, ["a.txt", "a/y.jsonl.gz", "a/z.md", "b.txt", "c.TXT"]);
+}
+
+#[test]
+fn arguments_that_cannot_be_read_are_refused_before_any_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = folder.path().join("a.txt");
+    fs::write(&good, "x").expect("writes");
+    let missing = discover(&[good.clone(), folder.path().join("b.txt")]);
+    assert!(matches!(missing, Err(InputError::Open { path, .. }) if path.ends_with("b.txt")));
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    fs::write(empty.join("image.jpg"), "x").expect("writes");
+    assert!(matches!(discover(&[good, empty.clone()]), Err(InputError::NoDocuments { path }) if path == empty));
+    let input = discover(&["-".into()]).expect("standard input");
+    assert_eq!((input[0].name(), input[0].path(), input[0].size_bytes()), ("-", None, None));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_nowhere_are_failed_documents_and_pipes_are_let_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["a.txt", "b.jpg", ".c.txt"] {
+        std::os::unix::fs::symlink("/nowhere/at/all", folder.path().join(name)).expect("a link");
+    }
+    let pipe = folder.path().join("d.txt");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|s| s.success());
+    let sources = discover(&[folder.path().to_owned()]).expect("documents");
+    let inputs: Vec<_> = documents(sources, options(0), BytesRead::default()).collect();
+    assert_eq!(outcomes(&inputs), [("a.txt", "read")]);
+    // Named outright, a pipe is read, once.
+    if made {
+        let sources = discover(std::slice::from_ref(&pipe)).expect("a pipe");
+        let writer = std::thread::spawn(move || fs::write(pipe, "x"));
+        let inputs: Vec<_> = documents(sources, options(0), BytesRead::default()).collect();
+        assert_eq!(inputs[0].document.text, "x");
+        writer.join().expect("a thread").expect("writes");
+    }
 }
 
 #[test]
