@@ -201,7 +201,8 @@ impl Figures {
 fn reliability(bins: &[(f64, bool)], spurious: &[(f64, bool)]) -> Vec<ReliabilityBin> {
     let row = |at: usize| {
         let inside: Vec<_> = bins.iter().filter(|b| tenth(b.0) == at).collect();
-        let confidence = inside.iter().map(|b| b.0).sum::<f64>() / inside.len().max(1) as f64;
+        let sum = inside.iter().fold(0.0, |sum, b| sum + b.0);
+        let confidence = sum / inside.len().max(1) as f64;
         ReliabilityBin {
             from: at as f64 / 10.0,
             count: inside.len(),
