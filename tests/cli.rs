@@ -277,7 +277,6 @@ fn a_document_of_many_windows_is_seen_to_its_end() {
     let mentions = zorvex[0]["mentions"].as_array().expect("mentions");
     assert_eq!((mentions.len(), &mentions[0]["start"]), (2, &Value::from(0)));
     assert!(mentions[1]["start"].as_u64().is_some_and(|at| at as usize + 25 == text.chars().count()));
-    assert_eq!(zorvex[0]["stance"], "halted");
 }
 
 #[test]

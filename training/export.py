@@ -1,23 +1,30 @@
-"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--temperature T]
+"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--temperature T] [--mix FILE SHARE]
 
 Writes f16 safetensors (encoder under `bert.`, heads by their own names), config.json and tokenizer.json, and puts the
-weights' hash, and the temperature if given, into MODEL_DIR/model.json.
+weights' hash, and the temperature if given, into MODEL_DIR/model.json. With --mix the weights are SHARE times the
+checkpoint plus 1 - SHARE times FILE, a model.safetensors that the checkpoint was trained on from: what training on a
+narrower set takes away comes back (Wortsman et al. 2022).
 """
 import argparse, hashlib, json, shutil
 from pathlib import Path
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("checkpoint")
 p.add_argument("encoder", type=Path)
 p.add_argument("model", type=Path)
 p.add_argument("--temperature", type=float)
+p.add_argument("--mix", nargs=2, metavar=("FILE", "SHARE"))
 a = p.parse_args()
 state = torch.load(a.checkpoint, weights_only=True)
 names = {k: ("bert." + k[len("encoder."):] if k.startswith("encoder.") else k) for k in state}
 weights = a.model / "model.safetensors"
-save_file({names[k]: v.half().contiguous() for k, v in state.items()}, weights, metadata={"format": "pt"})
+tensors = {names[k]: v.float() for k, v in state.items()}
+if a.mix:
+    share, before = float(a.mix[1]), load_file(a.mix[0])
+    tensors = {k: share * v + (1 - share) * before[k].float() for k, v in tensors.items()}
+save_file({k: v.half().contiguous() for k, v in tensors.items()}, weights, metadata={"format": "pt"})
 weights.chmod(0o644)
 config = json.loads((a.encoder / "config.json").read_text())
 config.pop("_name_or_path", None)
