@@ -1,6 +1,7 @@
 //! `stancewire extract`: texts in, records or a readable view out.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::Instant;
 
 use anyhow::Context;
 
@@ -41,6 +42,7 @@ impl Write for Sink {
 }
 
 pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
+    let start = Instant::now();
     let sources = discover(&inputs(&arguments.inputs)?)?;
     let on_terminal = io::stdout().is_terminal() && arguments.output.is_none();
     let table = match arguments.format {
@@ -101,8 +103,11 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     if let Sink::File(file) = sink {
         file.finish()?;
     }
-    if !arguments.quiet && io::stderr().is_terminal() {
-        tell(&summary.to_string());
+    if !arguments.quiet {
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = |count: usize| count as f64 / seconds.max(1e-3);
+        let (documents, tokens) = (rate(summary.documents), rate(summary.tokens));
+        tell(&format!("{summary}; {seconds:.1} s, {documents:.1} documents/s, {tokens:.0} tokens/s"));
     }
     Ok(if summary.has_losses() { ExitStatus::Losses } else { ExitStatus::Success })
 }
