@@ -4,7 +4,7 @@
 //! hidden states never have to be held together: each section is scored with the companies it names itself, and the
 //! scores are added up under the companies of the whole document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::batch::{Batch, plan_batches};
 use crate::company::{Companies, join_mentions};
 use crate::document::{ByteSpan, Document, DocumentError, Input};
 use crate::engine::model_file::{Model, ModelError};
-use crate::engine::{Engine, EngineError, Hidden};
+use crate::engine::{Engine, Hidden};
 use crate::mention::{EntityHead, EntityLabel, Mention};
 use crate::record::{CompanyStance, Evidence, Outcome, Stance};
 use crate::stance::{Presence, SentenceScore, StanceHead, company_vector, pool};
@@ -62,8 +62,17 @@ pub struct Analyzer {
 #[derive(Default)]
 struct Gathered {
     mentions: Vec<Mention>,
-    /// Per document, scores of sentences under the number of the mention that stands for the section's company.
-    scores: BTreeMap<usize, Vec<SentenceScore>>,
+    /// Companies as single sections see them.
+    companies: Vec<SectionCompany>,
+}
+
+/// A company as one section of a document sees it.
+#[derive(Clone, Default)]
+struct SectionCompany {
+    /// Numbers of its mentions in the document.
+    mentions: Vec<usize>,
+    /// What sentences say about it, by number of the window. A long sentence is scored once per window.
+    scores: Vec<(usize, SentenceScore)>,
 }
 
 impl Analyzer {
@@ -96,7 +105,7 @@ impl Analyzer {
                     Outcome::Ok(self.describe(&input.document, encoded, gathered))
                 }
                 (None, Some(Err(error)), _) => failed(error.to_string()),
-                (None, _, Err(error)) => failed(error.to_string()),
+                (None, _, Err(message)) => failed(message),
             };
             analyses.push(Analysis { outcome, tokens });
         }
@@ -104,7 +113,7 @@ impl Analyzer {
     }
 
     /// Runs encoder and heads over all documents; documents of one section share batches.
-    fn gather(&mut self, inputs: &[Input], encoded: &[Option<&EncodedText>]) -> Vec<Result<Gathered, EngineError>> {
+    fn gather(&mut self, inputs: &[Input], encoded: &[Option<&EncodedText>]) -> Vec<Result<Gathered, String>> {
         let mut gathered: Vec<_> = inputs.iter().map(|_| Ok(Gathered::default())).collect();
         let sections = encoded.iter().enumerate().flat_map(|(doc, encoding)| {
             let windows = encoding.map_or(0, |e| e.windows.len());
@@ -129,14 +138,14 @@ impl Analyzer {
         inputs: &[Input],
         encoded: &[Option<&EncodedText>],
         sections: &[(usize, Range<usize>)],
-        gathered: &mut [Result<Gathered, EngineError>],
+        gathered: &mut [Result<Gathered, String>],
     ) {
         let text_of = |doc: usize| encoded[doc].expect("only encoded documents have sections");
         let windows: Vec<_> =
             sections.iter().flat_map(|(doc, range)| text_of(*doc).windows[range.clone()].iter()).collect();
         let mut states: Vec<Option<Array2<f32>>> = vec![None; windows.len()];
         let mut hidden = Hidden::default();
-        let mut failure = None;
+        let mut failure = String::new();
         for positions in plan_batches(&windows, self.batch_tokens) {
             let batch = Batch::new(positions.iter().map(|&at| windows[at]).collect());
             match self.engine.run(&batch, &mut hidden) {
@@ -145,7 +154,7 @@ impl Analyzer {
                         states[at] = Some(hidden.window(&batch, packed).to_owned());
                     }
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => failure = error.to_string(),
             }
         }
         let mut next = 0;
@@ -153,13 +162,14 @@ impl Analyzer {
             let own = &states[next..next + range.len()];
             next += range.len();
             let views: Option<Vec<ArrayView2<'_, f32>>> = own.iter().map(|s| Some(s.as_ref()?.view())).collect();
-            let (Some(views), Ok(sofar)) = (views, &mut gathered[*doc]) else {
-                if let Some(error) = failure.take() {
-                    gathered[*doc] = Err(error);
+            match (views, &mut gathered[*doc]) {
+                (Some(views), Ok(sofar)) => {
+                    self.score_section(&inputs[*doc].document.text, text_of(*doc), range.clone(), &views, sofar);
                 }
-                continue;
-            };
-            self.score_section(&inputs[*doc].document.text, text_of(*doc), range.clone(), &views, sofar);
+                // Without all of its windows a document has failed, however many of a batch share that fate.
+                (None, outcome) => *outcome = Err(failure.clone()),
+                (Some(_), Err(_)) => {}
+            }
         }
     }
 
@@ -181,11 +191,10 @@ impl Analyzer {
             .collect();
         let spans: Vec<ByteSpan> = named.iter().map(|&at| gathered.mentions[at].span).collect();
         let companies = join_mentions(text, &spans);
-        // The first mention of each of the section's companies stands for it until the document is complete.
-        let mut stands_for = vec![usize::MAX; companies.companies.len()];
+        let mut seen = vec![SectionCompany::default(); companies.companies.len()];
         let mut rows: Vec<BTreeMap<usize, Vec<Range<usize>>>> = vec![BTreeMap::new(); section.len()];
         for (&mention, &company) in named.iter().zip(&companies.of_mention) {
-            stands_for[company] = stands_for[company].min(mention);
+            seen[company].mentions.push(mention);
             let Mention { window, rows: at, .. } = &gathered.mentions[mention];
             rows[window - section.start].entry(company).or_default().push(at.clone());
         }
@@ -204,10 +213,11 @@ impl Analyzer {
                 .unzip();
             let scores = self.heads.stance.score(&encoded.windows[at], *states, &presences);
             for (company, scores) in present.into_iter().zip(scores) {
-                gathered.scores.entry(stands_for[company]).or_default().extend(scores);
+                seen[company].scores.extend(scores.into_iter().map(|score| (at, score)));
             }
             carried.extend(fresh);
         }
+        gathered.companies.append(&mut seen);
     }
 
     /// The companies of a whole document, from what its sections left.
@@ -218,13 +228,13 @@ impl Analyzer {
         let spans: Vec<ByteSpan> = named.iter().map(|&at| gathered.mentions[at].span).collect();
         let Companies { companies, of_mention } = join_mentions(text, &spans);
         let mut mentions: Vec<Vec<ByteSpan>> = vec![Vec::new(); companies.len()];
-        let mut scores: Vec<Vec<SentenceScore>> = vec![Vec::new(); companies.len()];
-        let mut sections = gathered.scores;
-        for ((mention, span), company) in named.iter().zip(spans).zip(of_mention) {
+        let mut company_of: BTreeMap<usize, usize> = BTreeMap::new();
+        for ((&mention, span), company) in named.iter().zip(spans).zip(of_mention) {
             mentions[company].push(span);
-            scores[company].extend(sections.remove(mention).unwrap_or_default());
+            company_of.insert(mention, company);
         }
-        let places = Places::of(document, encoded, &gathered.mentions);
+        let scores = share_scores(gathered.companies, &company_of, companies.len());
+        let places = Places::of(document, &gathered.mentions);
         let temperature = self.model.card().calibration.temperature;
         let parts = companies.into_iter().zip(mentions).zip(scores);
         parts
@@ -238,6 +248,33 @@ impl Analyzer {
             })
             .collect()
     }
+}
+
+/// What sentences say about each of the document's companies.
+///
+/// A section may join names that the whole document keeps apart, or the reverse: every company of the document with a
+/// mention in a section's company has its scores, and of two about one sentence the more outspoken counts.
+fn share_scores(
+    sections: Vec<SectionCompany>,
+    company_of: &BTreeMap<usize, usize>,
+    companies: usize,
+) -> Vec<Vec<SentenceScore>> {
+    let mut scores: Vec<Vec<(usize, SentenceScore)>> = vec![Vec::new(); companies];
+    for section in sections {
+        let owners: BTreeSet<usize> = section.mentions.iter().filter_map(|m| company_of.get(m).copied()).collect();
+        for owner in owners {
+            scores[owner].extend(&section.scores);
+        }
+    }
+    let silence = |score: &SentenceScore| score.probability(Stance::Silent);
+    let distinct = |mut of_company: Vec<(usize, SentenceScore)>| {
+        of_company.sort_by(|(w, a), (v, b)| {
+            (w, a.sentence).cmp(&(v, b.sentence)).then_with(|| silence(a).total_cmp(&silence(b)))
+        });
+        of_company.dedup_by_key(|(window, score)| (*window, score.sentence));
+        of_company.into_iter().map(|(_, score)| score).collect()
+    };
+    scores.into_iter().map(distinct).collect()
 }
 
 fn failed(message: String) -> Outcome {
@@ -283,11 +320,10 @@ struct Places {
 }
 
 impl Places {
-    fn of(document: &Document, encoded: &EncodedText, mentions: &[Mention]) -> Self {
+    fn of(document: &Document, mentions: &[Mention]) -> Self {
         let places = mentions.iter().filter(|m| m.label == EntityLabel::Place).map(|m| m.span).collect();
         let titled = document.title.as_ref().filter(|t| document.text.starts_with(t.as_str())).map(String::len);
-        let title = titled.map(|len| ByteSpan::new(0, len)).or_else(|| encoded.sentences.first().copied());
-        Places { spans: places, title }
+        Places { spans: places, title: titled.map(|len| ByteSpan::new(0, len)) }
     }
 
     /// Names of the places in the evidence, else in the title; each once, in order.
@@ -297,10 +333,10 @@ impl Places {
             self.spans[from..].iter().take_while(move |p| p.end() <= span.end())
         };
         let distinct = |spans: &mut dyn Iterator<Item = &ByteSpan>| {
-            let mut names: Vec<String> = Vec::new();
+            let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
             for span in spans {
                 let name = crate::mention::clean_surface(span.of(text));
-                if !names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {
+                if seen.insert(name.to_lowercase()) {
                     names.push(name);
                 }
             }
@@ -308,5 +344,67 @@ impl Places {
         };
         let named = distinct(&mut evidence.iter().flat_map(|e| within(e.sentence)));
         if named.is_empty() { distinct(&mut self.title.iter().flat_map(|&t| within(t))) } else { named }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineError;
+    use crate::stance::SentenceScore;
+
+    /// Fails at every batch that holds a window longer than `limit`.
+    struct Broken {
+        limit: usize,
+        width: usize,
+    }
+
+    impl Engine for Broken {
+        fn name(&self) -> &str {
+            "broken"
+        }
+
+        fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
+            out.reset(batch.rows(), self.width);
+            match batch.windows().iter().map(|w| w.len()).find(|len| *len > self.limit) {
+                Some(len) => Err(EngineError::TooLong { len, limit: self.limit }),
+                None => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn every_document_of_a_failed_batch_has_failed() {
+        let model = Arc::new(Model::embedded().expect("the model"));
+        let heads = Arc::new(Heads::read(&model).expect("heads"));
+        let input =
+            |text: &str| Input { document: Document { text: text.to_owned(), ..Document::default() }, error: None };
+        let long = "Acme said that it would leave Freedonia for good. ".repeat(4);
+        let inputs = [input(&long), input("Short."), input(&long), input(" ")];
+        let statuses = |batch_tokens: usize| -> Vec<&'static str> {
+            let engine = Box::new(Broken { limit: 20, width: model.config().hidden_size });
+            let analyses = Analyzer::new(Arc::clone(&model), Arc::clone(&heads), engine, batch_tokens).analyze(&inputs);
+            let name = |a: Analysis| match a.outcome {
+                Outcome::Ok(_) => "ok",
+                Outcome::Empty => "empty",
+                Outcome::Error(error) => error.kind,
+            };
+            analyses.into_iter().map(name).collect()
+        };
+        assert_eq!(statuses(4096), ["engine", "engine", "engine", "empty"], "all share one batch");
+        assert_eq!(statuses(1), ["engine", "ok", "engine", "empty"], "each window is a batch");
+    }
+
+    #[test]
+    fn scores_of_a_section_reach_every_company_named_in_it() {
+        let score = |sentence, halted| SentenceScore { sentence, logits: [0.0, halted, 0.0, 0.0] };
+        let sections = vec![
+            SectionCompany { mentions: vec![0, 1], scores: vec![(0, score(0, 3.0)), (0, score(1, 0.0))] },
+            SectionCompany { mentions: vec![2], scores: vec![(0, score(1, 2.0)), (1, score(2, 1.0))] },
+        ];
+        // The section joined mentions 0 and 1, which the document keeps apart; 1 and 2 it joins.
+        let shared = share_scores(sections, &BTreeMap::from([(0, 0), (1, 1), (2, 1)]), 2);
+        assert_eq!(shared[0], [score(0, 3.0), score(1, 0.0)]);
+        assert_eq!(shared[1], [score(0, 3.0), score(1, 2.0), score(2, 1.0)], "a sentence counts once");
     }
 }

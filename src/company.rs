@@ -7,7 +7,7 @@
 //! university. All look-ups are hashed by word, and a word that too many names share joins nothing, so that the work
 //! grows with the number of names, not with its square.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::document::ByteSpan;
 use crate::mention::clean_surface;
@@ -166,6 +166,7 @@ struct Form {
 pub fn join_mentions(text: &str, mentions: &[ByteSpan]) -> Companies {
     let mut forms: Vec<Form> = Vec::new();
     let mut by_core: FxHashMap<String, usize> = FxHashMap::default();
+    let mut known: FxHashSet<(usize, String)> = FxHashSet::default();
     let mut form_of_mention = Vec::with_capacity(mentions.len());
     for mention in mentions {
         let surface = clean_surface(mention.of(text));
@@ -177,7 +178,7 @@ pub fn join_mentions(text: &str, mentions: &[ByteSpan]) -> Companies {
         if suffix.len() > forms[at].suffix.len() {
             forms[at].suffix = suffix;
         }
-        if !forms[at].surfaces.contains(&surface) {
+        if known.insert((at, surface.clone())) {
             forms[at].surfaces.push(surface);
         }
         form_of_mention.push(at);

@@ -97,7 +97,8 @@ pub fn run<E>(
                     workers.spawn(move |_| work(group, analyzers, &finished));
                 }
             });
-            write_in_order(&results, &returned, stop, &mut sink)
+            // By value: should the sink panic, the reader must find the other end of its permits gone.
+            write_in_order(results, returned, stop, &mut sink)
         })
     })
     .map_err(RunError::Sink)
@@ -148,8 +149,8 @@ fn panicked() -> Analysis {
 }
 
 fn write_in_order<E>(
-    results: &Receiver<(usize, Vec<Record>)>,
-    returned: &Receiver<()>,
+    results: Receiver<(usize, Vec<Record>)>,
+    returned: Receiver<()>,
     stop: &AtomicBool,
     sink: &mut impl FnMut(Record) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -63,10 +63,10 @@ impl TextEncoder {
         Ok(TextEncoder { tokenizer, special, max_tokens })
     }
 
-    /// Number of ids that the vocabulary can yield.
+    /// Rows that a word embedding needs: one more than the largest id. Ids may have gaps.
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
     }
 
     /// Cuts `text` into sentences, pieces and windows.

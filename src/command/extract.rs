@@ -10,7 +10,7 @@ use crate::cli::{ExtractArgs, Format};
 use crate::output::file::OutputFile;
 use crate::output::progress::Progress;
 use crate::output::summary::Summary;
-use crate::output::table::{TableOptions, render};
+use crate::output::table::{TableOptions, plain, render};
 use crate::output::{OutputOptions, status, write_record};
 use crate::pipeline::{self, RunError};
 use crate::reader::{BytesRead, FieldNames, ReadOptions, Source, discover, documents};
@@ -126,6 +126,7 @@ fn read_options(arguments: &ExtractArgs) -> ReadOptions {
 /// One line on standard error for a document that was lost.
 fn report(record: &Record) {
     if let Outcome::Error(error) = &record.outcome {
-        tell(&format!("{}: {}: {}", record.document.source, status(&record.outcome), error.message));
+        let source = plain(&record.document.source);
+        tell(&format!("{source}: {}: {}", status(&record.outcome), plain(&error.message)));
     }
 }

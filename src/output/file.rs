@@ -1,5 +1,6 @@
 //! Where records go: a file that appears only when it is complete, or standard output.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -89,10 +90,10 @@ impl OutputFile {
             // Behind a link it is the file that is replaced, not the link.
             let target = if existing.is_some() { fs::canonicalize(path).map_err(write)? } else { path.to_owned() };
             let name = target.file_name().ok_or_else(|| write(io::ErrorKind::InvalidFilename.into()))?;
-            let part = target.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-            let file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(write)?;
-            if let Some(existing) = existing {
-                file.set_permissions(existing.permissions()).map_err(write)?;
+            let (part, file) = create_part(&target, name).map_err(write)?;
+            if let Some(error) = existing.and_then(|e| file.set_permissions(e.permissions()).err()) {
+                let _ = fs::remove_file(&part);
+                return Err(write(error));
             }
             (target, Some(part), file)
         };
@@ -126,6 +127,20 @@ impl OutputFile {
         };
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         if self.part.is_some() { file.sync_all() } else { Ok(()) }
+    }
+}
+
+/// A new file beside `target`, under a name that no other run, and none that was killed, has left there.
+fn create_part(target: &Path, name: &OsStr) -> io::Result<(PathBuf, File)> {
+    let process = std::process::id();
+    let mut attempt = 0;
+    loop {
+        let part = target.with_file_name(format!(".{}.{process}.{attempt}.part", name.to_string_lossy()));
+        match OpenOptions::new().write(true).create_new(true).open(&part) {
+            Ok(file) => return Ok((part, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -189,6 +204,18 @@ mod tests {
         let Err(OutputError::Unfinished { part, .. }) = file.finish() else { panic!("the name is taken") };
         assert_eq!(fs::read(&path).expect("reads"), b"theirs\n");
         assert_eq!(fs::read(part).expect("reads"), b"ours\n");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_does_not_stop_the_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.jsonl");
+        let killed = OutputFile::create(&path, false).expect("creates");
+        std::mem::forget(killed);
+        let mut file = OutputFile::create(&path, false).expect("creates beside it");
+        file.write_all(b"whole\n").expect("writes");
+        file.finish().expect("finishes");
+        assert_eq!(fs::read(&path).expect("reads"), b"whole\n");
     }
 
     #[test]

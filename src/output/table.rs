@@ -201,7 +201,8 @@ fn bar(share: f32) -> String {
 
 /// `text` on one line, without anything that a terminal would obey: blanks and breaks become spaces, other control and
 /// format characters go.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     let blank = |c: char| if c.is_whitespace() { ' ' } else { c };
     let text: String = text.chars().map(blank).filter(|&c| !crate::text::normalize::is_deleted(c)).collect();
     text.split(' ').filter(|w| !w.is_empty()).fold(String::new(), |mut line, word| {

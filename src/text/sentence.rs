@@ -1,8 +1,9 @@
 //! Text → spans of sentences.
 //!
 //! A sentence ends at a line break (headlines, bullets, captions) unless the paragraph is hard-wrapped prose, and at
-//! `.`, `!`, `?` or `…` before white space and something that can open a sentence. Boundaries always lie on white
-//! space, so that cutting a text into sentences never changes its word pieces. The rules are a list of exceptions
+//! `.`, `!`, `?` or `…` before white space and something that can open a sentence; one that goes on without end is cut at
+//! the first blank or ASCII mark beyond [`MAX_SENTENCE_BYTES`]. At all of these places the tokenizer separates words too,
+//! so that cutting a text into sentences never changes its word pieces. The rules are a list of exceptions
 //! rather than a model: they cost nothing beside the encoder, and a wrong cut can be traced to one line here.
 
 use crate::document::ByteSpan;
@@ -125,6 +126,13 @@ const CLOSERS: &[char] = &['"', '\'', '”', '’', ')', ']', '}', '»', '›'];
 const OPENERS: &[char] = &['"', '\'', '“', '‘', '(', '[', '{', '«', '‹', '„', '‚', '$', '£', '€', '#', '@', '¿', '¡'];
 const BULLETS: &[char] = &['•', '‣', '▪', '■', '●', '◦', '►', '▶', '–', '—', '-', '*', '·'];
 
+/// Length from which a sentence is cut at the next opportunity: evidence quotes whole sentences, and a transcript or a
+/// flattened table has none.
+pub const MAX_SENTENCE_BYTES: usize = 4096;
+
+/// Longest beginning of a sentence, in bytes, that can still be a list label with its brackets.
+const MAX_LABEL_BYTES: usize = 16;
+
 /// Shortest and longest maximal line, in characters, of a paragraph that counts as hard-wrapped.
 const WRAP_WIDTHS: std::ops::RangeInclusive<usize> = 50..=120;
 
@@ -214,7 +222,8 @@ fn is_hard_wrapped(text: &str, block: &[ByteSpan]) -> bool {
 
 fn cut_paragraph(text: &str, paragraph: ByteSpan, spans: &mut Vec<ByteSpan>) {
     let body = paragraph.of(text);
-    let mut start = 0;
+    let after_blanks = |at: usize| body.len() - body[at..].trim_start_matches(is_blank).len();
+    let mut start = after_blanks(0);
     let mut chars = body.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let after = at + c.len_utf8();
@@ -231,9 +240,11 @@ fn cut_paragraph(text: &str, paragraph: ByteSpan, spans: &mut Vec<ByteSpan>) {
             }
             _ => None,
         };
-        if let Some(end) = cut {
+        let is_endless = at >= start + MAX_SENTENCE_BYTES && (is_blank(c) || c.is_ascii_punctuation());
+        if let Some(end) = cut.or(is_endless.then_some(after)) {
             push_trimmed(text, paragraph.start() + start, paragraph.start() + end, spans);
-            start = end;
+            start = after_blanks(end);
+            let end = start;
             while chars.peek().is_some_and(|&(next, _)| next < end) {
                 chars.next();
             }
@@ -271,9 +282,11 @@ fn ends_sentence(head: &str, tail: &str) -> bool {
     }
     let Some(stem) = head.strip_suffix('.') else { return true };
     let last = stem.rsplit(|c: char| is_blank(c) || OPENERS.contains(&c) || c == '-').next().unwrap_or("");
-    let whole = stem.trim_start_matches(OPENERS).trim_matches(is_blank);
-    if whole.is_empty() || is_list_label(whole) {
-        return false;
+    if stem.len() <= MAX_LABEL_BYTES {
+        let whole = stem.trim_start_matches(OPENERS).trim_matches(is_blank);
+        if whole.is_empty() || is_list_label(whole) {
+            return false;
+        }
     }
     let lower = last.to_lowercase();
     if NEVER_FINAL.contains(&lower.as_str()) {
@@ -346,6 +359,27 @@ mod tests {
         let failures: Vec<_> =
             rows.iter().filter(|(text, want)| cut(text) != *want).map(|(t, _)| (t, cut(t))).collect();
         assert!(failures.is_empty(), "{failures:#?}");
+    }
+
+    #[test]
+    fn a_sentence_without_end_is_cut_between_words() {
+        let text = "word ".repeat(5000) + &"a,b".repeat(5000);
+        let spans = sentence_spans(&text);
+        assert!(spans.len() > 8);
+        assert!(spans.iter().all(|s| s.len() <= MAX_SENTENCE_BYTES + 8), "{spans:?}");
+        let visible = |part: &str| part.chars().filter(|c| !is_blank(*c)).count();
+        assert_eq!(spans.iter().map(|s| visible(s.of(&text))).sum::<usize>(), visible(&text), "nothing is lost");
+    }
+
+    #[test]
+    fn hostile_text_takes_no_time_to_speak_of() {
+        let start = std::time::Instant::now();
+        let blanks = " ".repeat(2_000_000) + &"Mr. A ".repeat(300_000);
+        let brackets = "(".repeat(2_000_000) + &" Mr. A".repeat(300_000);
+        for text in [blanks, brackets] {
+            assert!(!sentence_spans(&text).is_empty());
+        }
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     }
 
     #[test]
