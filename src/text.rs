@@ -6,8 +6,6 @@ pub mod sentence;
 pub mod window;
 pub mod wordpiece;
 
-use std::ops::Range;
-
 use tokenizers::Tokenizer;
 
 use crate::document::ByteSpan;
@@ -26,8 +24,6 @@ pub struct TextEncoder {
 pub struct EncodedText {
     /// Sentences of the text.
     pub sentences: Vec<ByteSpan>,
-    /// Range of pieces of each sentence.
-    pub sentence_pieces: Vec<Range<usize>>,
     /// All word pieces.
     pub pieces: WordPieces,
     /// Windows over the pieces, in order.
@@ -78,6 +74,6 @@ impl TextEncoder {
         let sentences = sentence::sentence_spans(text);
         let (pieces, sentence_pieces) = wordpiece::encode(&self.tokenizer, text, &sentences)?;
         let windows = window::plan_windows(&pieces, &sentence_pieces, self.max_tokens, self.special);
-        Ok(EncodedText { sentences, sentence_pieces, pieces, windows })
+        Ok(EncodedText { sentences, pieces, windows })
     }
 }

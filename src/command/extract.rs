@@ -87,10 +87,7 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     let written = match result {
         Ok(()) => sink.flush(),
         Err(RunError::Sink(error)) => Err(error),
-        Err(RunError::Engine(error)) => return Err(error).context("cannot open the engine"),
-        Err(RunError::Threads { threads, source }) => {
-            return Err(source).with_context(|| format!("cannot start {threads} worker threads"));
-        }
+        Err(cannot_start) => return Err(cannot_start.into()),
     };
     match written {
         Ok(()) => {}

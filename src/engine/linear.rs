@@ -2,8 +2,9 @@
 //!
 //! Products run on one thread through `ndarray` (`matrixmultiply`): a safe interface to strided views, pure Rust, no
 //! pool of its own inside ours, and blocks of fixed depth, so that an output element is the same sum whatever the number
-//! of rows. Measured on two cores of an AMD EPYC (Zen 3) over this model's shapes, it reaches 46–76 GFLOPS a core, `faer`
-//! 48–82, `rten-gemm` with packed weights 68–95 (but parallel by itself inside a rayon pool), `gemm` 40–81.
+//! of rows. In a trial over this model's shapes it came within a fifth of `faer`, which takes far longer to build, and level
+//! with `gemm`, which is unsafe to call; `rten-gemm` with packed weights was faster on short windows, but goes parallel by
+//! itself inside a rayon pool.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2};

@@ -122,19 +122,10 @@ fn damaged(error: &FrameDecoderError) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Write};
+    use std::io::Cursor;
 
     use super::*;
-
-    fn gzip(content: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(content).expect("compresses");
-        encoder.finish().expect("compresses")
-    }
-
-    fn zstd(content: &[u8]) -> Vec<u8> {
-        ruzstd::encoding::compress_to_vec(content, ruzstd::encoding::CompressionLevel::Fastest)
-    }
+    use crate::reader::tests::{gzip, zstd};
 
     /// What comes out before the end or an error, and whether it was an error.
     fn read_all(stored: Vec<u8>, named_so: bool) -> (Vec<u8>, bool) {

@@ -21,13 +21,13 @@ fn read_file(name: &str, content: &[u8], max_bytes: u64) -> Vec<Input> {
     documents(discover(&[path]).expect("a file"), options(max_bytes), BytesRead::default()).collect()
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).expect("compresses");
     encoder.finish().expect("compresses")
 }
 
-fn zstd(content: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(content: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(content, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
