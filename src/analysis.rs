@@ -119,9 +119,10 @@ impl Analyzer {
             let windows = encoding.map_or(0, |e| e.windows.len());
             (0..windows).step_by(SECTION_WINDOWS).map(move |from| (doc, from..windows.min(from + SECTION_WINDOWS)))
         });
+        let most = SECTION_WINDOWS.max(self.batch_tokens / self.model.card().max_tokens);
         let (mut shared, mut windows) = (Vec::new(), 0);
         for (doc, range) in sections {
-            if windows + range.len() > SECTION_WINDOWS {
+            if windows + range.len() > most {
                 self.run_sections(inputs, encoded, &std::mem::take(&mut shared), &mut gathered);
                 windows = 0;
             }

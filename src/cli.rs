@@ -115,9 +115,36 @@ pub struct RunArgs {
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// What runs the encoder
+    #[arg(long, value_enum, default_value_t = EngineName::Embedded)]
+    pub engine: EngineName,
+    /// Where the torch engine runs: `cpu`, `cuda`, or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Numbers that the torch engine computes in
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// Most tokens that go through the encoder together; changes speed and memory, never the records
-    #[arg(long, value_name = "N", default_value_t = 4096, hide = true)]
-    pub batch_tokens: usize,
+    #[arg(long, value_name = "N", hide = true)]
+    pub batch_tokens: Option<usize>,
+}
+
+/// What runs the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// The program's own, on the CPU
+    Embedded,
+    /// rust-bert on libtorch, also on a GPU; needs a build with the feature `torch`
+    Torch,
+}
+
+/// Numbers of the torch engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// Single precision
+    F32,
+    /// bfloat16, where the device has it
+    Bf16,
 }
 
 /// Shape of the result.

@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::analysis::Heads;
-use crate::cli::{Cli, Colour, Command, RunArgs};
+use crate::cli::{Cli, Colour, Command, EngineName, Precision, RunArgs};
 use crate::engine::EngineSource;
 use crate::engine::float::F32Source;
 use crate::engine::model_file::Model;
@@ -61,7 +61,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
 struct Machine {
     model: Arc<Model>,
     heads: Arc<Heads>,
-    engines: F32Source,
+    engines: Box<dyn EngineSource>,
     options: RunOptions,
 }
 
@@ -74,15 +74,44 @@ impl Machine {
             None => Model::embedded().context("the model inside the program is damaged")?,
         };
         let model = Arc::new(model);
-        let (heads, engines) = (Arc::new(Heads::read(&model)?), F32Source::new(&model)?);
+        let (heads, engines) = (Arc::new(Heads::read(&model)?), open_engines(arguments, &model)?);
         let threads = arguments.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-        Ok(Machine { model, heads, engines, options: RunOptions { threads, batch_tokens: arguments.batch_tokens } })
+        let batch_tokens = arguments.batch_tokens.unwrap_or_else(|| engines.batch_tokens());
+        Ok(Machine { model, heads, engines, options: RunOptions { threads, batch_tokens } })
     }
 
     /// The tag of the model and of what makes its numbers differ from the default engine's.
     fn tag(&self) -> String {
         self.model.tag() + self.engines.tag_suffix()
     }
+}
+
+fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
+    match arguments.engine {
+        EngineName::Torch => open_torch(arguments, model),
+        EngineName::Embedded if arguments.device != "cpu" || arguments.precision != Precision::F32 => {
+            anyhow::bail!("--device and --precision are for the torch engine\nhint: add `--engine torch`")
+        }
+        EngineName::Embedded => Ok(Box::new(F32Source::new(model)?)),
+    }
+}
+
+#[cfg(feature = "torch")]
+fn open_torch(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
+    use crate::engine::torch::{TorchPrecision, TorchSource};
+    let precision = match arguments.precision {
+        Precision::F32 => TorchPrecision::F32,
+        Precision::Bf16 => TorchPrecision::Bf16,
+    };
+    Ok(Box::new(TorchSource::new(model, &arguments.device, precision)?))
+}
+
+#[cfg(not(feature = "torch"))]
+fn open_torch(_: &RunArgs, _: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
+    anyhow::bail!(
+        "this program was built without the torch engine\nhint: in the project's folder, run \
+         `scripts/setup-libtorch && cargo build --release --features torch`"
+    )
 }
 
 /// Output that nobody reads any more is no failure.

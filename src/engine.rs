@@ -1,16 +1,21 @@
 //! Windows → hidden states: the seam between the text and the encoders that can read it.
 //!
-//! [`float`] is the readable reference. Whatever runs the encoder sits behind [`Engine`]; what all of them share is one
-//! [`model_file::Model`].
+//! [`float`] is the readable reference; `torch` (with the feature of that name) runs the same weights through `rust-bert`,
+//! an independent judge and the way to a GPU. Whatever runs the encoder sits behind [`Engine`]; what all of them share is
+//! one [`model_file::Model`].
 
 pub mod float;
 pub mod linear;
 pub mod math;
 pub mod model_file;
+#[cfg(feature = "torch")]
+pub mod torch;
 
 use ndarray::ArrayView2;
 
 use crate::batch::Batch;
+use crate::engine::model_file::{EncoderConfig, ModelError};
+use crate::text::window::Window;
 
 /// Runs the encoder over one batch.
 ///
@@ -43,6 +48,11 @@ pub trait EngineSource: Sync {
 
     /// Appended to the model's tag when the numbers are not those of the default engine: `+f32`, `+torch`.
     fn tag_suffix(&self) -> &'static str;
+
+    /// How many tokens of a batch keep this engine busy; more gains nothing.
+    fn batch_tokens(&self) -> usize {
+        2048
+    }
 }
 
 /// Why an engine could not run.
@@ -64,6 +74,29 @@ pub enum EngineError {
         /// Rows of the word embedding.
         size: usize,
     },
+    /// A device that is not there, or fails.
+    #[error("device `{device}` cannot be used: {problem}")]
+    Device {
+        /// As it was named.
+        device: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A model that this engine cannot run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Refuses a window that a model of this shape cannot read.
+fn check_window(window: &Window, config: &EncoderConfig) -> Result<(), EngineError> {
+    let (len, limit, size) = (window.len(), config.max_position_embeddings, config.vocab_size);
+    if len > limit {
+        return Err(EngineError::TooLong { len, limit });
+    }
+    match window.ids().iter().find(|&&id| id as usize >= size) {
+        Some(&id) => Err(EngineError::UnknownToken { id, size }),
+        None => Ok(()),
+    }
 }
 
 /// Hidden states of a batch, `[rows, hidden_size]`, packed as [`Batch::rows_of`] says.

@@ -18,10 +18,12 @@ use crate::engine::model_file::Model;
 use crate::engine::{EngineError, EngineSource};
 use crate::record::{Outcome, Record};
 
-/// Bytes of text after which a group of documents is complete: some 2,000 tokens, a fraction of a second of work.
-const GROUP_BYTES: usize = 8 * 1024;
-/// Most documents of a group, whatever their length.
-const GROUP_DOCUMENTS: usize = 64;
+/// Bytes of text per token, about; a group of documents should fill a batch.
+const BYTES_PER_TOKEN: usize = 4;
+/// Fewest bytes of text after which a group of documents is complete: some 2,000 tokens, a fraction of a second of work.
+const MIN_GROUP_BYTES: usize = 8 * 1024;
+/// Most documents of a group for every KiB of its text, however short they are.
+const DOCUMENTS_PER_KIB: usize = 8;
 /// Groups in flight per worker.
 const GROUPS_PER_WORKER: usize = 4;
 
@@ -92,7 +94,8 @@ pub fn run<E>(
     pool.in_place_scope(|workers| {
         thread::scope(|threads| {
             threads.spawn(move || {
-                for group in groups(inputs, &permits, stop) {
+                let group_bytes = MIN_GROUP_BYTES.max(options.batch_tokens.saturating_mul(BYTES_PER_TOKEN));
+                for group in groups(inputs, group_bytes, &permits, stop) {
                     let finished = finished.clone();
                     workers.spawn(move |_| work(group, analyzers, &finished));
                 }
@@ -107,6 +110,7 @@ pub fn run<E>(
 /// Groups of consecutive inputs; each waits for a permit before it is read.
 fn groups(
     inputs: impl Iterator<Item = Input>,
+    group_bytes: usize,
     permits: &SyncSender<()>,
     stop: &AtomicBool,
 ) -> impl Iterator<Item = Group> {
@@ -115,7 +119,8 @@ fn groups(
     std::iter::from_fn(move || {
         permits.send(()).ok()?;
         let (mut group, mut bytes) = (Vec::new(), 0);
-        while bytes < GROUP_BYTES && group.len() < GROUP_DOCUMENTS && !stop.load(Ordering::Relaxed) {
+        let most = group_bytes / 1024 * DOCUMENTS_PER_KIB;
+        while bytes < group_bytes && group.len() < most && !stop.load(Ordering::Relaxed) {
             let Some(input) = inputs.next() else { break };
             bytes += input.document.text.len();
             group.push(input);

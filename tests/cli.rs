@@ -365,3 +365,16 @@ fn eval_tells_where_a_gold_file_is_bad() {
     run("empty.jsonl").stderr(predicate::str::contains("empty.jsonl"));
     run("missing.jsonl").stderr(predicate::str::contains("missing.jsonl"));
 }
+
+#[test]
+fn options_of_the_torch_engine_say_what_they_need() {
+    let folder = folder(&[("a.txt", STORY)]);
+    let (status, _, messages) = extract(&folder, &["a.txt", "--device", "cuda"]);
+    assert_eq!(status, 2);
+    assert!(messages.contains("--engine torch"), "{messages}");
+    if cfg!(not(feature = "torch")) {
+        let (status, _, messages) = extract(&folder, &["a.txt", "--engine", "torch"]);
+        assert_eq!(status, 2);
+        assert!(messages.contains("scripts/setup-libtorch"), "{messages}");
+    }
+}

@@ -14,6 +14,8 @@ use stancewire::stance::{Presence, StanceHead};
 use stancewire::text::window::{SentenceRows, SpecialTokens, Window};
 use stancewire::text::wordpiece::{LetterCase, WordPieces};
 
+use crate::random_models::{ODD_SHAPES, random_model, random_windows};
+
 /// Largest difference to PyTorch, relative to the largest hidden state of the window. f32 sums of 1,536 terms in another
 /// order differ by about 1e-6; this leaves room for six layers.
 const TOLERANCE: f32 = 1e-4;
@@ -156,6 +158,26 @@ fn a_window_or_a_token_beyond_the_model_is_an_error() {
     let unknown = of(4, 30_522);
     let error = engine.run(&Batch::new(vec![&unknown]), &mut Hidden::default());
     assert!(matches!(error, Err(EngineError::UnknownToken { id: 30_522, .. })), "{error:?}");
+}
+
+#[test]
+fn models_of_odd_sizes_run_and_neighbours_change_no_bit() {
+    for (seed, shape) in ODD_SHAPES.into_iter().enumerate() {
+        let model = random_model(shape, seed as u64);
+        let windows = random_windows(&[shape.positions, 3, 17, 16], seed as u64);
+        let mut engine = F32Source::new(&model).expect("weights").open().expect("an engine");
+        let mut run = |windows: Vec<&Window>| {
+            let batch = Batch::new(windows);
+            let mut hidden = Hidden::default();
+            engine.run(&batch, &mut hidden).expect("runs");
+            (0..batch.windows().len()).map(|at| hidden.window(&batch, at).to_owned()).collect::<Vec<_>>()
+        };
+        let together = run(windows.iter().collect());
+        for (window, together) in windows.iter().zip(together) {
+            assert_eq!(run(vec![window])[0], together, "{shape:?}, {} tokens", window.len());
+            assert!(together.iter().all(|v| v.is_finite()) && together.iter().any(|v| v.abs() > 0.1));
+        }
+    }
 }
 
 #[test]

@@ -10,5 +10,10 @@ mod layers;
 mod offsets;
 /// The embedded model against its floors; slow, ignored by default.
 mod quality;
+/// Models of any shape with random weights, and windows for them.
+mod random_models;
 /// Records of the sample stories: the contract, the right answer, no unwanted change.
 mod records;
+/// The embedded engine against rust-bert on libtorch.
+#[cfg(feature = "torch")]
+mod torch;

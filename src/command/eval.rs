@@ -40,6 +40,8 @@ fn predict(gold: &[GoldDocument], machine: &Machine) -> anyhow::Result<Vec<Predi
     });
     let mut lines = Vec::new();
     let Machine { model, heads, engines, options: run_options } = machine;
-    pipeline::run(inputs, model, heads, engines, *run_options, |record| write_record(&mut lines, &record, &options))?;
+    pipeline::run(inputs, model, heads, engines.as_ref(), *run_options, |record| {
+        write_record(&mut lines, &record, &options)
+    })?;
     predictions_from_lines(&lines).context("a record of this program cannot be read back")
 }

@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     let mut summary = Summary::default();
     let inputs = documents(sources, read_options(arguments), read);
     let Machine { model, heads, engines, options: run_options } = &machine;
-    let result = pipeline::run(inputs, model, heads, engines, *run_options, |record| {
+    let result = pipeline::run(inputs, model, heads, engines.as_ref(), *run_options, |record| {
         summary.add(&record, arguments.min_confidence);
         progress.advance(record.tokens);
         progress.suspend(|| report(&record));

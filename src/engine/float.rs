@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::engine::linear::Linear;
 use crate::engine::math::{gelu, layer_norm, softmax};
 use crate::engine::model_file::{EncoderConfig, Model, ModelError, StoredMatrix, Tensors};
-use crate::engine::{Engine, EngineError, EngineSource, Hidden};
+use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
 
 /// The encoder's weights in f32, shared by the engines of all workers.
@@ -51,7 +51,7 @@ impl Engine for F32Engine {
     }
 
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
-        let width = self.encoder.hidden_size;
+        let width = self.encoder.config.hidden_size;
         let values = out.reset(batch.rows(), width);
         for (at, window) in batch.windows().iter().enumerate() {
             let hidden = self.encoder.run(window)?;
@@ -95,8 +95,7 @@ struct Layer {
 }
 
 struct Encoder {
-    hidden_size: usize,
-    heads: usize,
+    config: EncoderConfig,
     words: StoredMatrix,
     positions: Array2<f32>,
     cases: Array2<f32>,
@@ -112,8 +111,7 @@ impl Encoder {
         let layers =
             (0..config.num_hidden_layers).map(|at| Layer::read(at, config, tensors)).collect::<Result<_, _>>()?;
         Ok(Encoder {
-            hidden_size: width,
-            heads: config.num_attention_heads,
+            config: config.clone(),
             words: Model::stored_matrix(model, &embedding("word_embeddings.weight"), config.vocab_size, width)?,
             positions: tensors.matrix(
                 &embedding("position_embeddings.weight"),
@@ -128,26 +126,22 @@ impl Encoder {
 
     /// Hidden states of one window, `[tokens, hidden]`.
     fn run(&self, window: &Window) -> Result<Array2<f32>, EngineError> {
-        let mut x = self.embed(window)?;
+        check_window(window, &self.config)?;
+        let mut x = self.embed(window);
         for layer in &self.layers {
-            x = layer.run(&x, self.heads);
+            x = layer.run(&x, self.config.num_attention_heads);
         }
         Ok(x)
     }
 
-    fn embed(&self, window: &Window) -> Result<Array2<f32>, EngineError> {
-        let limit = self.positions.nrows();
-        if window.len() > limit {
-            return Err(EngineError::TooLong { len: window.len(), limit });
-        }
+    fn embed(&self, window: &Window) -> Array2<f32> {
         let mut x = self.positions.slice(s![..window.len(), ..]).to_owned();
         for (mut row, (&id, &case)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.cases())) {
-            let (at, size) = (id as usize, self.words.rows());
-            row += &self.words.row(at).ok_or(EngineError::UnknownToken { id, size })?;
+            row += &self.words.row(id as usize).expect("a checked window has known tokens");
             row += &self.cases.row(case as usize);
         }
         self.norm.apply(&mut x);
-        Ok(x)
+        x
     }
 }
 

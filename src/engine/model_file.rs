@@ -284,12 +284,6 @@ pub struct StoredMatrix {
 }
 
 impl StoredMatrix {
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Row `at` in f32; `None` beyond the last.
     #[must_use]
     pub fn row(&self, at: usize) -> Option<Array1<f32>> {
@@ -352,14 +346,23 @@ impl<'m> Tensors<'m> {
         }
     }
 
+    /// All values of a tensor of this shape, row after row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensors::stored`].
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.stored(name, shape)?;
+        Ok(to_f32(tensor.dtype(), tensor.data()))
+    }
+
     /// A vector `[len]`.
     ///
     /// # Errors
     ///
     /// As [`Tensors::stored`].
     pub fn vector(&self, name: &str, len: usize) -> Result<Array1<f32>, ModelError> {
-        let tensor = self.stored(name, &[len])?;
-        Ok(Array1::from(to_f32(tensor.dtype(), tensor.data())))
+        Ok(Array1::from(self.values(name, &[len])?))
     }
 
     /// A matrix `[rows, columns]`.
@@ -372,8 +375,7 @@ impl<'m> Tensors<'m> {
     ///
     /// Never: the shape is checked before.
     pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Array2<f32>, ModelError> {
-        let tensor = self.stored(name, &[rows, columns])?;
-        let values = to_f32(tensor.dtype(), tensor.data());
+        let values = self.values(name, &[rows, columns])?;
         Ok(Array2::from_shape_vec((rows, columns), values).expect("shape checked above"))
     }
 
