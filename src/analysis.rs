@@ -361,8 +361,8 @@ mod tests {
     }
 
     impl Engine for Broken {
-        fn name(&self) -> &str {
-            "broken"
+        fn name(&self) -> String {
+            "broken".to_owned()
         }
 
         fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {

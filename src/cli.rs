@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::engine::int8::Kernel;
+
 /// Finds the companies in English news texts and says, for each, whether its business has halted, is suspended or continues.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -121,9 +123,12 @@ pub struct RunArgs {
     /// Where the torch engine runs: `cpu`, `cuda`, or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// Numbers that the torch engine computes in
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub precision: Precision,
+    /// Numbers that the encoder computes in [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Instructions of the int8 encoder [default: the CPU's best]; changes speed, never the records
+    #[arg(long, value_enum)]
+    pub kernel: Option<Kernel>,
     /// Most tokens that go through the encoder together; changes speed and memory, never the records
     #[arg(long, value_name = "N", hide = true)]
     pub batch_tokens: Option<usize>,
@@ -138,12 +143,14 @@ pub enum EngineName {
     Torch,
 }
 
-/// Numbers of the torch engine.
+/// Numbers that an encoder computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
+    /// 8-bit integers: the embedded engine, faster than f32
+    Int8,
     /// Single precision
     F32,
-    /// bfloat16, where the device has it
+    /// bfloat16: torch, where the device has it
     Bf16,
 }
 

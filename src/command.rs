@@ -16,6 +16,7 @@ use crate::analysis::Heads;
 use crate::cli::{Cli, Colour, Command, EngineName, Precision, RunArgs};
 use crate::engine::EngineSource;
 use crate::engine::float::F32Source;
+use crate::engine::int8::{Int8Source, Kernel};
 use crate::engine::model_file::Model;
 use crate::pipeline::RunOptions;
 
@@ -87,12 +88,21 @@ impl Machine {
 }
 
 fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
-    match arguments.engine {
-        EngineName::Torch => open_torch(arguments, model),
-        EngineName::Embedded if arguments.device != "cpu" || arguments.precision != Precision::F32 => {
-            anyhow::bail!("--device and --precision are for the torch engine\nhint: add `--engine torch`")
+    if arguments.engine == EngineName::Torch {
+        if arguments.kernel.is_some() {
+            anyhow::bail!("--kernel is for the embedded engine");
         }
-        EngineName::Embedded => Ok(Box::new(F32Source::new(model)?)),
+        return open_torch(arguments, model);
+    }
+    if arguments.device != "cpu" || arguments.precision == Some(Precision::Bf16) {
+        anyhow::bail!("--device and bf16 are for the torch engine\nhint: add `--engine torch`");
+    }
+    match arguments.precision {
+        Some(Precision::Int8) => Ok(Box::new(Int8Source::new(model, arguments.kernel.unwrap_or_else(Kernel::best))?)),
+        _ if arguments.kernel.is_some() => {
+            anyhow::bail!("--kernel is for the int8 encoder\nhint: add `--precision int8`")
+        }
+        _ => Ok(Box::new(F32Source::new(model)?)),
     }
 }
 
@@ -100,8 +110,9 @@ fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<d
 fn open_torch(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
     use crate::engine::torch::{TorchPrecision, TorchSource};
     let precision = match arguments.precision {
-        Precision::F32 => TorchPrecision::F32,
-        Precision::Bf16 => TorchPrecision::Bf16,
+        None | Some(Precision::F32) => TorchPrecision::F32,
+        Some(Precision::Bf16) => TorchPrecision::Bf16,
+        Some(Precision::Int8) => anyhow::bail!("int8 is for the embedded engine; torch computes in f32 or bf16"),
     };
     Ok(Box::new(TorchSource::new(model, &arguments.device, precision)?))
 }

@@ -1,10 +1,11 @@
 //! Windows → hidden states: the seam between the text and the encoders that can read it.
 //!
-//! [`float`] is the readable reference; `torch` (with the feature of that name) runs the same weights through `rust-bert`,
+//! [`float`] is the readable reference and the default, [`int8`] the faster twin; `torch` (with the feature of that name) runs the same weights through `rust-bert`,
 //! an independent judge and the way to a GPU. Whatever runs the encoder sits behind [`Engine`]; what all of them share is
 //! one [`model_file::Model`].
 
 pub mod float;
+pub mod int8;
 pub mod linear;
 pub mod math;
 pub mod model_file;
@@ -27,7 +28,7 @@ use crate::text::window::Window;
 /// number or their order: for the embedded engines bit for bit, for others within a stated tolerance.
 pub trait Engine: Send {
     /// For logs and reports: `f32`, `int8-avx2`, `torch-cuda:0`.
-    fn name(&self) -> &str;
+    fn name(&self) -> String;
 
     /// Replaces the content of `out` with the hidden states of `batch`: one row of `hidden_size` per token, packed order.
     ///
@@ -81,6 +82,14 @@ pub enum EngineError {
         device: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A kernel that this CPU cannot run.
+    #[error("this CPU lacks the instructions of the kernel `{kernel}`; its best is `{best}`")]
+    Kernel {
+        /// As asked.
+        kernel: int8::Kernel,
+        /// The fastest that it can run.
+        best: int8::Kernel,
     },
     /// A model that this engine cannot run.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use stancewire::batch::Batch;
 use stancewire::document::ByteSpan;
 use stancewire::engine::float::F32Source;
+use stancewire::engine::int8::{Int8Source, Kernel};
 use stancewire::engine::model_file::{Model, ModelError};
 use stancewire::engine::{EngineError, EngineSource, Hidden};
 use stancewire::mention::EntityHead;
@@ -177,6 +178,62 @@ fn models_of_odd_sizes_run_and_neighbours_change_no_bit() {
             assert_eq!(run(vec![window])[0], together, "{shape:?}, {} tokens", window.len());
             assert!(together.iter().all(|v| v.is_finite()) && together.iter().any(|v| v.abs() > 0.1));
         }
+    }
+}
+
+/// All bits of the windows' hidden states, in a batch and alone.
+fn int8_bits(model: &Arc<Model>, kernel: Kernel, windows: &[Window]) -> Vec<Vec<u32>> {
+    let mut engine = Int8Source::new(model, kernel).expect("a kernel of this CPU").open().expect("an engine");
+    let mut run = |windows: Vec<&Window>| {
+        let batch = Batch::new(windows);
+        let mut hidden = Hidden::default();
+        engine.run(&batch, &mut hidden).expect("runs");
+        let bits = |at| hidden.window(&batch, at).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        (0..batch.windows().len()).map(bits).collect::<Vec<_>>()
+    };
+    let together = run(windows.iter().collect());
+    for (window, together) in windows.iter().zip(&together) {
+        assert_eq!(run(vec![window])[0], *together, "{kernel}, {} tokens", window.len());
+    }
+    together
+}
+
+#[test]
+fn int8_yields_the_same_bits_with_every_kernel_and_batch() {
+    for (seed, shape) in ODD_SHAPES.into_iter().enumerate() {
+        let model = random_model(shape, seed as u64);
+        let windows = random_windows(&[shape.positions, 3, 17, 16], seed as u64);
+        let twin = int8_bits(&model, Kernel::Scalar, &windows);
+        for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
+            assert_eq!(int8_bits(&model, kernel, &windows), twin, "{kernel} on {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn int8_is_near_f32() {
+    let model = model();
+    let (reference, _) = fixture();
+    let windows: Vec<Window> = reference.windows.iter().map(window).collect();
+    let batch = Batch::new(windows.iter().collect());
+    let (mut ours, mut twin) = (Hidden::default(), Hidden::default());
+    let int8 = Int8Source::new(&model, Kernel::best()).expect("a kernel");
+    int8.open().expect("an engine").run(&batch, &mut ours).expect("runs");
+    F32Source::new(&model).expect("weights").open().expect("an engine").run(&batch, &mut twin).expect("runs");
+    for at in 0..windows.len() {
+        let (ours, twin) = (ours.window(&batch, at), twin.window(&batch, at));
+        let error: f32 = ours.iter().zip(twin).map(|(a, b)| (a - b) * (a - b)).sum();
+        let size: f32 = twin.iter().map(|v| v * v).sum();
+        let share = (error / size).sqrt();
+        assert!((1e-4..0.1).contains(&share), "window {at} is off by {share} of its length");
+    }
+}
+
+#[test]
+fn a_kernel_of_another_cpu_is_an_error() {
+    for kernel in Kernel::ALL.into_iter().filter(|k| !k.is_supported()) {
+        let error = Int8Source::new(&model(), kernel).err().expect("an error");
+        assert!(error.to_string().contains(kernel.name()), "{error}");
     }
 }
 

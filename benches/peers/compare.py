@@ -16,9 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RUST = ["stancewire-f32", "rust-bert-f32", "rten-int8"]
+RUST = ["stancewire-int8", "stancewire-f32", "rust-bert-f32", "rten-int8"]
 PYTHON = ["pytorch-f32", "pytorch-bf16", "onnxruntime-f32", "onnxruntime-int8"]
-PADLESS = {"stancewire-f32"}
+PADLESS = {"stancewire-int8", "stancewire-f32"}
 
 
 class Worker:

@@ -46,8 +46,8 @@ pub struct F32Engine {
 }
 
 impl Engine for F32Engine {
-    fn name(&self) -> &str {
-        "f32"
+    fn name(&self) -> String {
+        "f32".to_owned()
     }
 
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {

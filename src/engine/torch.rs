@@ -113,8 +113,8 @@ struct TorchEngine {
 }
 
 impl Engine for TorchEngine {
-    fn name(&self) -> &str {
-        &self.name
+    fn name(&self) -> String {
+        self.name.clone()
     }
 
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {

@@ -8,6 +8,7 @@ use rten::{Model as RtenModel, RunOptions, ThreadPool, ValueOrView};
 use rten_tensor::NdTensor;
 use stancewire::batch::{Batch, plan_batches};
 use stancewire::engine::float::F32Source;
+use stancewire::engine::int8::{Int8Source, Kernel};
 use stancewire::engine::model_file::Model;
 use stancewire::engine::torch::{TorchPrecision, TorchSource, padded_groups};
 use stancewire::engine::{Engine, EngineSource, Hidden};
@@ -29,6 +30,7 @@ pub(crate) fn open(name: &str, onnx: &Path, batch: usize) -> anyhow::Result<Box<
         anyhow::Ok(Box::new(Ours { engine: source.open()?, tokens: source.batch_tokens() }) as Box<dyn Rival>)
     };
     match name {
+        "stancewire-int8" => ours(&Int8Source::new(&model, Kernel::best())?),
         "stancewire-f32" => ours(&F32Source::new(&model)?),
         "rust-bert-f32" => {
             let engine = TorchSource::new(&model, "cpu", TorchPrecision::F32)?.open()?;

@@ -1,0 +1,324 @@
+//! Sixteen lanes of f32 and i32 on any CPU: what the kernels are written in.
+//!
+//! All lanes compute the same IEEE operations in the same order whatever the registers, so that a kernel's result is the
+//! same bits with every implementation. Products are not fused with sums. [`Portable`] is the scalar twin of the others.
+
+#![allow(unsafe_code)]
+
+use std::ops::{Deref, DerefMut};
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Numbers from the start of a cache line on, so that no vector of 64 bytes lies across two.
+#[derive(Default)]
+pub(super) struct Aligned<T> {
+    values: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    /// Bytes of a cache line.
+    const LINE: usize = 64;
+
+    pub(super) fn new() -> Self {
+        Aligned { values: Vec::new(), start: 0, len: 0 }
+    }
+
+    /// `len` numbers, all 0.
+    pub(super) fn zeros(len: usize) -> Self {
+        let mut all = Aligned::new();
+        all.clear_to(len);
+        all
+    }
+
+    /// Replaces the content by `len` zeros.
+    pub(super) fn clear_to(&mut self, len: usize) {
+        let spare = Self::LINE / size_of::<T>();
+        self.values.clear();
+        self.values.resize(len + spare, T::default());
+        self.start = self.values.as_ptr().align_offset(Self::LINE).min(spare);
+        self.len = len;
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values[self.start..self.start + self.len]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values[self.start..self.start + self.len]
+    }
+}
+
+/// A kernel on buffers of one implementation.
+pub(super) trait Op<S: Simd> {
+    /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call.
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have the features of `S`.
+    unsafe fn run(self);
+}
+
+/// What a kernel needs of a CPU.
+///
+/// # Safety
+///
+/// Every function but [`Simd::enter`] must be called from inside it. Pointers must be valid for the lanes that are read or
+/// written; they need no alignment.
+pub(super) trait Simd: Copy + Send + Sync + 'static {
+    /// For reports and `--kernel`.
+    const NAME: &'static str;
+    /// Neighbouring values of k that [`Simd::dot`] multiplies and adds up in each lane.
+    const GROUP: usize;
+    /// Rows of a tile of products; as many as registers hold.
+    const TILE_ROWS: usize;
+    /// A quantized activation, 0 to 255.
+    type Activation: Copy + Default + Send + Sync;
+    /// A quantized weight, -127 to 127.
+    type Weight: Copy + Default + Send + Sync + From<i8>;
+    /// 16 × f32.
+    type F: Copy;
+    /// 16 × i32.
+    type I: Copy;
+
+    /// Runs `op` with this implementation's CPU features.
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have them.
+    unsafe fn enter<O: Op<Self>>(op: O);
+
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// The larger; `b` if either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` if either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// `value` where `x` ≥ `limit`, else 0.
+    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even; |a| must be below 2³¹.
+    unsafe fn round(a: Self::F) -> Self::I;
+    unsafe fn to_float(a: Self::I) -> Self::F;
+    /// 2ⁿ for n in the low bits of a float made by adding 1.5 · 2²³ to an integer; n must lie in -126..=127.
+    unsafe fn power_of_two(shifted: Self::F) -> Self::F;
+
+    unsafe fn splat_int(value: i32) -> Self::I;
+    unsafe fn load_int(from: *const i32) -> Self::I;
+    unsafe fn store_int(to: *mut i32, value: Self::I);
+    unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
+    unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I;
+    /// The low 32 bits of the products.
+    unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I;
+    /// Stores lanes within 0..=255.
+    unsafe fn store_activations(to: *mut Self::Activation, value: Self::I);
+    /// Stores lanes within the range of i16.
+    unsafe fn store_i16(to: *mut i16, value: Self::I);
+
+    /// The same [`Simd::GROUP`] activations in each lane.
+    unsafe fn broadcast(from: *const Self::Activation) -> Self::I;
+    /// [`Simd::GROUP`] weights of each of 16 outputs.
+    unsafe fn load_weights(from: *const Self::Weight) -> Self::I;
+    /// Adds to each lane of `sum` the products of the lane's activations and weights.
+    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I;
+
+    /// The same 2 values in each lane.
+    unsafe fn broadcast_i16(from: *const i16) -> Self::I;
+    /// 2 values for each of 16 lanes.
+    unsafe fn load_i16(from: *const i16) -> Self::I;
+    /// As [`Simd::dot`], with 2 values of i16 a lane.
+    unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+}
+
+/// Plain arrays; what all else must equal.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+fn map<A: Copy, B>(a: [A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
+    a.map(f)
+}
+
+fn zip<A: Copy, B>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> B) -> [B; LANES] {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+fn halves(pair: i32) -> [i32; 2] {
+    [i32::from(pair as i16), pair >> 16]
+}
+
+impl Simd for Portable {
+    const NAME: &'static str = "scalar";
+    const GROUP: usize = 2;
+    const TILE_ROWS: usize = 6;
+    type Activation = i16;
+    type Weight = i16;
+    type F = [f32; LANES];
+    type I = [i32; LANES];
+
+    unsafe fn enter<O: Op<Self>>(op: O) {
+        // SAFETY: this implementation needs no feature.
+        unsafe { op.run() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::F {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::F {
+        // SAFETY: by the trait's contract.
+        unsafe { from.cast::<Self::F>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::F) {
+        // SAFETY: by the trait's contract.
+        unsafe { to.cast::<Self::F>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
+        std::array::from_fn(|lane| if x[lane] >= limit[lane] { value[lane] } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn round(a: Self::F) -> Self::I {
+        map(a, |a| a.round_ties_even() as i32)
+    }
+
+    #[inline(always)]
+    unsafe fn to_float(a: Self::I) -> Self::F {
+        map(a, |a| a as f32)
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(shifted: Self::F) -> Self::F {
+        map(shifted, |s| f32::from_bits(s.to_bits().wrapping_add(127) << 23))
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> Self::I {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(from: *const i32) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { from.cast::<Self::I>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(to: *mut i32, value: Self::I) {
+        // SAFETY: by the trait's contract.
+        unsafe { to.cast::<Self::I>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, i32::wrapping_sub)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, i32::wrapping_mul)
+    }
+
+    #[inline(always)]
+    unsafe fn store_activations(to: *mut i16, value: Self::I) {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::store_i16(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16(to: *mut i16, value: Self::I) {
+        // SAFETY: by the trait's contract.
+        unsafe { to.cast::<[i16; LANES]>().write_unaligned(map(value, |v| v as i16)) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::broadcast_i16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::load_i16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::dot_i16(sum, activations, weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast_i16(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        [unsafe { from.cast::<i32>().read_unaligned() }; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load_i16(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { from.cast::<Self::I>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let product = |a: i32, b: i32| {
+            let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
+            (a0 * b0).wrapping_add(a1 * b1)
+        };
+        zip(sum, zip(a, b, product), i32::wrapping_add)
+    }
+}

@@ -1,0 +1,506 @@
+//! The vectors of x86-64: AVX2, AVX-VNNI (256 bits), AVX-512 with VNNI.
+//!
+//! AVX2 multiplies 8-bit numbers widened to 16 bits (`vpmaddwd`), so that nothing saturates; VNNI multiplies them as they
+//! are (`vpdpbusd`). Both yield the exact sum.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::simd::{Op, Simd};
+
+/// AVX2.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2;
+
+/// AVX2 and AVX-VNNI.
+#[derive(Clone, Copy)]
+pub(super) struct AvxVnni;
+
+/// AVX-512 F, BW and VNNI.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Vnni;
+
+impl Avx2 {
+    pub(super) fn detected() -> bool {
+        is_x86_feature_detected!("avx2")
+    }
+}
+
+impl AvxVnni {
+    pub(super) fn detected() -> bool {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+    }
+}
+
+impl Avx512Vnni {
+    pub(super) fn detected() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+    }
+}
+
+/// Applies an intrinsic to both halves of 16 lanes.
+macro_rules! halves {
+    ($f:ident, $a:expr) => {
+        ($f($a.0), $f($a.1))
+    };
+    ($f:ident, $a:expr, $b:expr) => {
+        ($f($a.0, $b.0), $f($a.1, $b.1))
+    };
+}
+
+/// What AVX2 and AVX-VNNI share. A vector is a pair of registers, lanes 0–7 and 8–15.
+macro_rules! two_registers {
+    () => {
+        const TILE_ROWS: usize = 6;
+        type F = (__m256, __m256);
+        type I = (__m256i, __m256i);
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self::F {
+            // SAFETY: by the trait's contract the CPU has AVX2; so below.
+            unsafe { (_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::F {
+            // SAFETY: by the trait's contract the lanes may be read.
+            unsafe { (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, value: Self::F) {
+            // SAFETY: by the trait's contract the lanes may be written.
+            unsafe {
+                _mm256_storeu_ps(to, value.0);
+                _mm256_storeu_ps(to.add(8), value.1);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_add_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_sub_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_mul_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_div_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_max_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_min_ps, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe {
+                (
+                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x.0, limit.0), value.0),
+                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x.1, limit.1), value.1),
+                )
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn round(a: Self::F) -> Self::I {
+            // SAFETY: as above. The rounding mode is the default one, to nearest even.
+            unsafe { halves!(_mm256_cvtps_epi32, a) }
+        }
+
+        #[inline(always)]
+        unsafe fn to_float(a: Self::I) -> Self::F {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_cvtepi32_ps, a) }
+        }
+
+        #[inline(always)]
+        unsafe fn power_of_two(shifted: Self::F) -> Self::F {
+            // SAFETY: as above.
+            unsafe {
+                let of = |s| {
+                    let biased = _mm256_add_epi32(_mm256_castps_si256(s), _mm256_set1_epi32(127));
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+                };
+                (of(shifted.0), of(shifted.1))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn splat_int(value: i32) -> Self::I {
+            // SAFETY: as above.
+            unsafe { (_mm256_set1_epi32(value), _mm256_set1_epi32(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_int(from: *const i32) -> Self::I {
+            // SAFETY: by the trait's contract the lanes may be read.
+            unsafe { (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_int(to: *mut i32, value: Self::I) {
+            // SAFETY: by the trait's contract the lanes may be written.
+            unsafe {
+                _mm256_storeu_si256(to.cast(), value.0);
+                _mm256_storeu_si256(to.add(8).cast(), value.1);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_add_epi32, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_sub_epi32, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I {
+            // SAFETY: as above.
+            unsafe { halves!(_mm256_mullo_epi32, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_i16(to: *mut i16, value: Self::I) {
+            // SAFETY: by the trait's contract 16 values may be written.
+            unsafe { _mm256_storeu_si256(to.cast(), to_i16(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn broadcast_i16(from: *const i16) -> Self::I {
+            // SAFETY: by the trait's contract 2 values may be read.
+            let pair = unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) };
+            (pair, pair)
+        }
+
+        #[inline(always)]
+        unsafe fn load_i16(from: *const i16) -> Self::I {
+            // SAFETY: by the trait's contract 32 values may be read.
+            unsafe { Self::load_int(from.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+            // SAFETY: as above.
+            unsafe { Self::add_int(sum, halves!(_mm256_madd_epi16, a, b)) }
+        }
+    };
+}
+
+/// 16 lanes within the range of i16, as i16.
+#[inline(always)]
+unsafe fn to_i16(value: (__m256i, __m256i)) -> __m256i {
+    // SAFETY: the caller's CPU has AVX2. Packing works within halves of 128 bits; the permutation puts them in order.
+    unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(value.0, value.1)) }
+}
+
+impl Simd for Avx2 {
+    const NAME: &'static str = "avx2";
+    const GROUP: usize = 2;
+    type Activation = i16;
+    type Weight = i16;
+
+    two_registers!();
+
+    unsafe fn enter<O: Op<Self>>(op: O) {
+        #[target_feature(enable = "avx2")]
+        unsafe fn inside<O: Op<Avx2>>(op: O) {
+            // SAFETY: this function has the feature.
+            unsafe { op.run() }
+        }
+        // SAFETY: by the trait's contract the CPU has it.
+        unsafe { inside(op) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_activations(to: *mut i16, value: Self::I) {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::store_i16(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::broadcast_i16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::load_i16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
+        // SAFETY: by the trait's contract.
+        unsafe { Self::dot_i16(sum, activations, weights) }
+    }
+}
+
+impl Simd for AvxVnni {
+    const NAME: &'static str = "avxvnni";
+    const GROUP: usize = 4;
+    type Activation = u8;
+    type Weight = i8;
+
+    two_registers!();
+
+    unsafe fn enter<O: Op<Self>>(op: O) {
+        #[target_feature(enable = "avx2,avxvnni")]
+        unsafe fn inside<O: Op<AvxVnni>>(op: O) {
+            // SAFETY: this function has the features.
+            unsafe { op.run() }
+        }
+        // SAFETY: by the trait's contract the CPU has them.
+        unsafe { inside(op) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_activations(to: *mut u8, value: Self::I) {
+        // SAFETY: by the trait's contract 16 bytes may be written.
+        unsafe {
+            let words = to_i16(value);
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const u8) -> Self::I {
+        // SAFETY: by the trait's contract 4 bytes may be read.
+        let four = unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) };
+        (four, four)
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const i8) -> Self::I {
+        // SAFETY: by the trait's contract 64 bytes may be read.
+        unsafe { Self::load_int(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
+        // SAFETY: the CPU has AVX-VNNI by the trait's contract.
+        unsafe {
+            (
+                _mm256_dpbusd_avx_epi32(sum.0, activations.0, weights.0),
+                _mm256_dpbusd_avx_epi32(sum.1, activations.1, weights.1),
+            )
+        }
+    }
+}
+
+impl Simd for Avx512Vnni {
+    const NAME: &'static str = "avx512vnni";
+    const GROUP: usize = 4;
+    const TILE_ROWS: usize = 12;
+    type Activation = u8;
+    type Weight = i8;
+    type F = __m512;
+    type I = __m512i;
+
+    unsafe fn enter<O: Op<Self>>(op: O) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
+        unsafe fn inside<O: Op<Avx512Vnni>>(op: O) {
+            // SAFETY: this function has the features.
+            unsafe { op.run() }
+        }
+        // SAFETY: by the trait's contract the CPU has them.
+        unsafe { inside(op) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self::F {
+        // SAFETY: by the trait's contract the CPU has AVX-512; so below.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self::F {
+        // SAFETY: by the trait's contract the lanes may be read.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: Self::F) {
+        // SAFETY: by the trait's contract the lanes may be written.
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, limit), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(a: Self::F) -> Self::I {
+        // SAFETY: as above. The rounding mode is the default one, to nearest even.
+        unsafe { _mm512_cvtps_epi32(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_float(a: Self::I) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(shifted: Self::F) -> Self::F {
+        // SAFETY: as above.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> Self::I {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(from: *const i32) -> Self::I {
+        // SAFETY: by the trait's contract the lanes may be read.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(to: *mut i32, value: Self::I) {
+        // SAFETY: by the trait's contract the lanes may be written.
+        unsafe { _mm512_storeu_si512(to.cast(), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: as above.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: as above.
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_activations(to: *mut u8, value: Self::I) {
+        // SAFETY: by the trait's contract 16 bytes may be written.
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16(to: *mut i16, value: Self::I) {
+        // SAFETY: by the trait's contract 16 values may be written.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(from: *const u8) -> Self::I {
+        // SAFETY: by the trait's contract 4 bytes may be read.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(from: *const i8) -> Self::I {
+        // SAFETY: by the trait's contract 64 bytes may be read.
+        unsafe { Self::load_int(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
+        // SAFETY: the CPU has VNNI by the trait's contract.
+        unsafe { _mm512_dpbusd_epi32(sum, activations, weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast_i16(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract 2 values may be read.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i16(from: *const i16) -> Self::I {
+        // SAFETY: by the trait's contract 32 values may be read.
+        unsafe { Self::load_int(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        // SAFETY: VNNI has 16-bit products, too.
+        unsafe { _mm512_dpwssd_epi32(sum, a, b) }
+    }
+}
