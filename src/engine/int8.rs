@@ -2,10 +2,10 @@
 //!
 //! Weights are quantized per output when the engine is opened, activations per token as they arise; sums are exact
 //! integers. Softmax, GELU and layer normalization are computed in f32, attention's products in 16-bit integers
-//! ([`attention`]). No row depends on its neighbours beyond its own window, no token is padding, and nothing is allocated
+//! (`attention`). No row depends on its neighbours beyond its own window, no token is padding, and nothing is allocated
 //! once the buffers have grown.
 //!
-//! How every CPU yields the same bits, [`simd`] says.
+//! How every CPU yields the same bits, `simd` says.
 
 mod attention;
 mod elementwise;
