@@ -3,9 +3,12 @@
 use std::env;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    for variable in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+    // With a PyTorch's own libtorch, LIBTORCH names another one.
     if env::var_os("CARGO_FEATURE_TORCH").is_some()
+        && env::var_os("LIBTORCH_USE_PYTORCH").is_none()
         && let Ok(folder) = env::var("LIBTORCH")
     {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}/lib");

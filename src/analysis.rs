@@ -361,10 +361,6 @@ mod tests {
     }
 
     impl Engine for Broken {
-        fn name(&self) -> String {
-            "broken".to_owned()
-        }
-
         fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
             out.reset(batch.rows(), self.width);
             match batch.windows().iter().map(|w| w.len()).find(|len| *len > self.limit) {

@@ -18,6 +18,9 @@ use crate::batch::Batch;
 use crate::engine::model_file::{EncoderConfig, ModelError};
 use crate::text::window::Window;
 
+/// Tokens of a batch that keep one core busy.
+const CPU_BATCH_TOKENS: usize = 2048;
+
 /// Runs the encoder over one batch.
 ///
 /// An engine belongs to one worker and may reuse its buffers, hence `&mut self` and no `Sync`.
@@ -27,9 +30,6 @@ use crate::text::window::Window;
 /// The hidden states of a window depend on that window and the model alone, not on its neighbours in the batch, their
 /// number or their order: for the embedded engines bit for bit, for others within a stated tolerance.
 pub trait Engine: Send {
-    /// For logs and reports: `f32`, `int8-avx2`, `torch-cuda:0`.
-    fn name(&self) -> String;
-
     /// Replaces the content of `out` with the hidden states of `batch`: one row of `hidden_size` per token, packed order.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ pub trait EngineSource: Sync {
 
     /// How many tokens of a batch keep this engine busy; more gains nothing.
     fn batch_tokens(&self) -> usize {
-        2048
+        CPU_BATCH_TOKENS
     }
 }
 

@@ -379,3 +379,17 @@ fn options_of_the_torch_engine_say_what_they_need() {
         assert!(messages.contains("scripts/setup-libtorch"), "{messages}");
     }
 }
+
+#[test]
+fn int8_records_are_the_same_with_every_kernel_and_say_so() {
+    let folder = folder(&[("a.txt", STORY)]);
+    let (status, best, _) = extract(&folder, &["a.txt", "--precision", "int8"]);
+    assert_eq!(status, 0);
+    assert!(best[0]["model"].as_str().is_some_and(|m| m.ends_with("+int8")), "{}", best[0]["model"]);
+    assert!(!best[0]["companies"].as_array().expect("a list").is_empty());
+    let (status, scalar, _) = extract(&folder, &["a.txt", "--precision", "int8", "--kernel", "scalar"]);
+    assert_eq!((status, scalar), (0, best));
+    let (status, _, messages) = extract(&folder, &["a.txt", "--kernel", "scalar"]);
+    assert_eq!(status, 2);
+    assert!(messages.contains("--precision int8"), "{messages}");
+}

@@ -5,15 +5,14 @@ use ndarray::{ArrayView2, s};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use stancewire::batch::Batch;
-use stancewire::document::ByteSpan;
 use stancewire::engine::float::F32Source;
 use stancewire::engine::int8::{Int8Source, Kernel};
 use stancewire::engine::model_file::{Model, ModelError};
 use stancewire::engine::{EngineError, EngineSource, Hidden};
 use stancewire::mention::EntityHead;
 use stancewire::stance::{Presence, StanceHead};
-use stancewire::text::window::{SentenceRows, SpecialTokens, Window};
-use stancewire::text::wordpiece::{LetterCase, WordPieces};
+use stancewire::text::window::{SentenceRows, Window};
+use stancewire::text::wordpiece::LetterCase;
 
 use crate::random_models::{ODD_SHAPES, random_model, random_windows};
 
@@ -39,23 +38,10 @@ fn model() -> Arc<Model> {
 }
 
 fn window(reference: &ReferenceWindow) -> Window {
-    let inner = 1..reference.ids.len() - 1;
-    let case = |&c: &u8| match c {
-        0 => LetterCase::Lower,
-        1 => LetterCase::Capitalized,
-        2 => LetterCase::Capitals,
-        _ => LetterCase::Mixed,
-    };
-    let pieces = WordPieces {
-        ids: reference.ids[inner.clone()].to_vec(),
-        cases: reference.cases[inner.clone()].iter().map(case).collect(),
-        spans: inner.clone().map(|at| ByteSpan::new(at, at + 1)).collect(),
-        words: inner.clone().map(|at| u32::try_from(at).expect("small")).collect(),
-    };
+    let cases = reference.cases.iter().map(|&case| LetterCase::ALL[usize::from(case)]).collect();
     let parts = reference.sentences.iter().enumerate();
     let parts = parts.map(|(sentence, &[start, end])| SentenceRows { sentence, rows: start..end }).collect();
-    let special = SpecialTokens { cls: reference.ids[0], sep: reference.ids[inner.end] };
-    Window::new(&pieces, 0..inner.len(), parts, special)
+    Window::from_tokens(reference.ids.clone(), cases, parts)
 }
 
 fn fixture() -> (Reference, Vec<u8>) {

@@ -6,10 +6,9 @@ use half::f16;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stancewire::document::ByteSpan;
 use stancewire::engine::model_file::Model;
-use stancewire::text::window::{SentenceRows, SpecialTokens, Window};
-use stancewire::text::wordpiece::{LetterCase, WordPieces};
+use stancewire::text::window::{SentenceRows, Window};
+use stancewire::text::wordpiece::LetterCase;
 
 /// Shape of a random model.
 #[derive(Clone, Copy, Debug)]
@@ -118,14 +117,8 @@ pub(crate) fn random_windows(lengths: &[usize], seed: u64) -> Vec<Window> {
 }
 
 fn random_window(len: usize, random: &mut fastrand::Rng) -> Window {
-    let inner = len - 2;
-    let cases = [LetterCase::Lower, LetterCase::Capitalized, LetterCase::Capitals, LetterCase::Mixed];
-    let pieces = WordPieces {
-        ids: (0..inner).map(|_| random.u32(1000..30_522)).collect(),
-        cases: (0..inner).map(|_| cases[random.usize(..4)]).collect(),
-        spans: (0..inner).map(|at| ByteSpan::new(at, at + 1)).collect(),
-        words: (0..inner).map(|at| u32::try_from(at).expect("small")).collect(),
-    };
-    let whole = vec![SentenceRows { sentence: 0, rows: 1..inner + 1 }];
-    Window::new(&pieces, 0..inner, whole, SpecialTokens { cls: 101, sep: 102 })
+    let mut ids: Vec<u32> = (0..len).map(|_| random.u32(1000..30_522)).collect();
+    (ids[0], ids[len - 1]) = (101, 102);
+    let cases = (0..len).map(|_| LetterCase::ALL[random.usize(..4)]).collect();
+    Window::from_tokens(ids, cases, vec![SentenceRows { sentence: 0, rows: 1..len - 1 }])
 }

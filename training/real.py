@@ -43,7 +43,7 @@ def pack(texts, paths):
             without = lambda spans: [{k: v for k, v in s.items() if k != "surface"} for s in spans]
             # A company's name is where it stands in the text.
             companies = [{k: v for k, v in c.items() if k != "name"} for c in doc["companies"]]
-            record = dict(id=doc["id"], sha256=digest(text), market=None, companies=companies,
+            record = dict(id=doc["id"], sha256=digest(text), market=doc["market"] or None, companies=companies,
                           mentions=without(doc["mentions"]), entities=without(doc["entities"]))
             print(json.dumps(record))
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
 
 use crate::batch::Batch;
 use crate::engine::linear::Linear;
@@ -46,10 +46,6 @@ pub struct F32Engine {
 }
 
 impl Engine for F32Engine {
-    fn name(&self) -> String {
-        "f32".to_owned()
-    }
-
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
         let width = self.encoder.config.hidden_size;
         let values = out.reset(batch.rows(), width);
@@ -136,8 +132,10 @@ impl Encoder {
 
     fn embed(&self, window: &Window) -> Array2<f32> {
         let mut x = self.positions.slice(s![..window.len(), ..]).to_owned();
+        let mut word = Array1::zeros(x.ncols());
         for (mut row, (&id, &case)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.cases())) {
-            row += &self.words.row(id as usize).expect("a checked window has known tokens");
+            self.words.read_row(id as usize, word.as_slice_mut().expect("a new array is contiguous"));
+            row += &word;
             row += &self.cases.row(case as usize);
         }
         self.norm.apply(&mut x);

@@ -248,10 +248,6 @@ struct Int8Engine<S: Simd> {
 }
 
 impl<S: Simd> Engine for Int8Engine<S> {
-    fn name(&self) -> String {
-        format!("int8-{}", S::NAME)
-    }
-
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
         let Int8Engine { encoder, buffers } = self;
         batch.windows().iter().try_for_each(|window| check_window(window, &encoder.config))?;

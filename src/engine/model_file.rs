@@ -284,25 +284,15 @@ pub struct StoredMatrix {
 }
 
 impl StoredMatrix {
-    /// Row `at` in f32; `None` beyond the last.
-    #[must_use]
-    pub fn row(&self, at: usize) -> Option<Array1<f32>> {
-        Some(Array1::from(to_f32(self.dtype, self.bytes_of(at)?)))
-    }
-
     /// Writes row `at` in f32 to `out`.
     ///
     /// # Panics
     ///
     /// If there is no such row, or `out` is not as long.
     pub fn read_row(&self, at: usize, out: &mut [f32]) {
-        let bytes = self.bytes_of(at).expect("a row of the matrix");
+        let width = self.bytes.len() / self.rows;
+        let bytes = &self.model.weights[self.bytes.clone()][at * width..(at + 1) * width];
         fill_f32(self.dtype, bytes, out);
-    }
-
-    fn bytes_of(&self, row: usize) -> Option<&[u8]> {
-        let width = self.bytes.len().checked_div(self.rows)?;
-        self.model.weights[self.bytes.clone()].get(row * width..(row + 1) * width)
     }
 }
 

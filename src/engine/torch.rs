@@ -12,7 +12,7 @@ use tch::{Cuda, Device, Kind, Tensor, nn};
 
 use crate::batch::Batch;
 use crate::engine::model_file::{Model, ModelError};
-use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
+use crate::engine::{CPU_BATCH_TOKENS, Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
 
 /// A window joins a padded group if it has at least this share of the group's longest window.
@@ -69,12 +69,7 @@ impl EngineSource for TorchSource {
             Some(network) => Arc::clone(network),
             None => Arc::new(Mutex::new(self.network()?)),
         };
-        let precision = if self.precision == TorchPrecision::Bf16 { "-bf16" } else { "" };
-        let name = match self.device {
-            Device::Cuda(at) => format!("torch-cuda:{at}{precision}"),
-            _ => format!("torch-cpu{precision}"),
-        };
-        Ok(Box::new(TorchEngine { model: Arc::clone(&self.model), network, name }))
+        Ok(Box::new(TorchEngine { model: Arc::clone(&self.model), network }))
     }
 
     fn tag_suffix(&self) -> &'static str {
@@ -85,7 +80,7 @@ impl EngineSource for TorchSource {
     }
 
     fn batch_tokens(&self) -> usize {
-        if self.device == Device::Cpu { 2048 } else { GPU_BATCH_TOKENS }
+        if self.device == Device::Cpu { CPU_BATCH_TOKENS } else { GPU_BATCH_TOKENS }
     }
 }
 
@@ -109,14 +104,9 @@ fn find_device(name: &str) -> Result<Device, EngineError> {
 struct TorchEngine {
     model: Arc<Model>,
     network: Arc<Mutex<Network>>,
-    name: String,
 }
 
 impl Engine for TorchEngine {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
     fn run(&mut self, batch: &Batch<'_>, out: &mut Hidden) -> Result<(), EngineError> {
         let config = self.model.config();
         let width = config.hidden_size;

@@ -42,20 +42,27 @@ impl Window {
     /// If `sentences` is empty, does not rise, or leaves the rows `1..=range.len()`.
     #[must_use]
     pub fn new(pieces: &WordPieces, range: Range<usize>, sentences: Vec<SentenceRows>, special: SpecialTokens) -> Self {
+        let plain = [LetterCase::Lower];
+        let ids = [&[special.cls], &pieces.ids[range.clone()], &[special.sep]].concat();
+        let cases = [&plain[..], &pieces.cases[range.clone()], &plain[..]].concat();
+        Window { first_piece: range.start, ..Window::from_tokens(ids, cases, sentences) }
+    }
+
+    /// A window of tokens that are there already, special ones included, over the first pieces of its text.
+    ///
+    /// # Panics
+    ///
+    /// As [`Window::new`], and if there are not as many cases as ids.
+    #[must_use]
+    pub fn from_tokens(ids: Vec<u32>, cases: Vec<LetterCase>, sentences: Vec<SentenceRows>) -> Self {
+        assert_eq!(ids.len(), cases.len(), "one letter case per token");
         let mut free = 1;
         for part in &sentences {
             assert!(part.rows.start >= free && part.rows.end > part.rows.start, "sentences of a window overlap");
             free = part.rows.end;
         }
-        assert!((2..=range.len() + 1).contains(&free), "a window's sentences must lie inside it");
-        let frame = |inner: &[u32]| [&[special.cls], inner, &[special.sep]].concat();
-        let plain = [LetterCase::Lower];
-        Window {
-            ids: frame(&pieces.ids[range.clone()]),
-            cases: [&plain[..], &pieces.cases[range.clone()], &plain[..]].concat(),
-            first_piece: range.start,
-            sentences,
-        }
+        assert!((2..ids.len()).contains(&free), "a window's sentences must lie inside it");
+        Window { ids, cases, first_piece: 0, sentences }
     }
 
     /// Vocabulary ids, one per row.

@@ -27,6 +27,10 @@ pub enum LetterCase {
 }
 
 impl LetterCase {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [LetterCase; 4] =
+        [LetterCase::Lower, LetterCase::Capitalized, LetterCase::Capitals, LetterCase::Mixed];
+
     /// The class of `word` as it stands in the original text.
     #[must_use]
     pub fn of(word: &str) -> LetterCase {

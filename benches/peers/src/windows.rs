@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use stancewire::document::ByteSpan;
 use stancewire::engine::model_file::Model;
-use stancewire::text::window::{SentenceRows, SpecialTokens, Window};
-use stancewire::text::wordpiece::{LetterCase, WordPieces};
+use stancewire::text::window::{SentenceRows, Window};
+use stancewire::text::wordpiece::LetterCase;
 
 /// One window, special tokens included.
 #[derive(Debug, Deserialize, Serialize)]
@@ -23,22 +22,9 @@ impl Tokens {
     }
 
     fn window(&self) -> Window {
-        let inner = 1..self.ids.len() - 1;
-        let case = |&c: &u8| match c {
-            0 => LetterCase::Lower,
-            1 => LetterCase::Capitalized,
-            2 => LetterCase::Capitals,
-            _ => LetterCase::Mixed,
-        };
-        let pieces = WordPieces {
-            ids: self.ids[inner.clone()].to_vec(),
-            cases: self.cases[inner.clone()].iter().map(case).collect(),
-            spans: inner.clone().map(|at| ByteSpan::new(at, at + 1)).collect(),
-            words: inner.clone().map(|at| u32::try_from(at).expect("a short window")).collect(),
-        };
-        let whole = vec![SentenceRows { sentence: 0, rows: inner.clone() }];
-        let special = SpecialTokens { cls: self.ids[0], sep: self.ids[inner.end] };
-        Window::new(&pieces, 0..inner.len(), whole, special)
+        let cases = self.cases.iter().map(|&case| LetterCase::ALL[usize::from(case)]).collect();
+        let whole = vec![SentenceRows { sentence: 0, rows: 1..self.ids.len() - 1 }];
+        Window::from_tokens(self.ids.clone(), cases, whole)
     }
 }
 

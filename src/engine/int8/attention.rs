@@ -5,8 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use super::elementwise::{exp_nonpositive, padded};
-use super::simd::{Aligned, LANES, Op, Simd};
+use super::elementwise::{exp_nonpositive, fold, padded};
+use super::simd::{Aligned, LANES, Op, Simd, with_rows};
 
 /// Most rows of a tile, of all implementations.
 const MOST_ROWS: usize = 12;
@@ -64,20 +64,9 @@ impl<S: Simd> Op<S> for Attend<'_> {
                     let count = S::TILE_ROWS.min(tokens - row);
                     let queries = &part(0)[row * stride..];
                     let target = &mut out[row * out_stride + head * depth..];
-                    match count {
-                        1 => tile::<S, 1>(queries, &shape, value_scale, target, out_stride, scratch),
-                        2 => tile::<S, 2>(queries, &shape, value_scale, target, out_stride, scratch),
-                        3 => tile::<S, 3>(queries, &shape, value_scale, target, out_stride, scratch),
-                        4 => tile::<S, 4>(queries, &shape, value_scale, target, out_stride, scratch),
-                        5 => tile::<S, 5>(queries, &shape, value_scale, target, out_stride, scratch),
-                        6 => tile::<S, 6>(queries, &shape, value_scale, target, out_stride, scratch),
-                        7 => tile::<S, 7>(queries, &shape, value_scale, target, out_stride, scratch),
-                        8 => tile::<S, 8>(queries, &shape, value_scale, target, out_stride, scratch),
-                        9 => tile::<S, 9>(queries, &shape, value_scale, target, out_stride, scratch),
-                        10 => tile::<S, 10>(queries, &shape, value_scale, target, out_stride, scratch),
-                        11 => tile::<S, 11>(queries, &shape, value_scale, target, out_stride, scratch),
-                        _ => tile::<S, 12>(queries, &shape, value_scale, target, out_stride, scratch),
-                    }
+                    with_rows!(count, ROWS => {
+                        tile::<S, ROWS>(queries, &shape, value_scale, target, out_stride, scratch);
+                    });
                     row += count;
                 }
             }
@@ -291,24 +280,14 @@ unsafe fn softmax<S: Simd>(scores: &mut [f32], weights: &mut [i16]) -> i32 {
         for at in (0..scores.len()).step_by(LANES) {
             top = S::max(S::load(x.add(at)), top);
         }
-        let mut lanes = [0.0; LANES];
-        S::store(lanes.as_mut_ptr(), top);
-        let top = S::splat(lanes.iter().fold(f32::NEG_INFINITY, |top, &v| if v > top { v } else { top }));
+        let top = S::splat(fold::<S>(top, |a, b| if a > b { a } else { b }));
         let mut sum = S::splat(0.0);
         for at in (0..scores.len()).step_by(LANES) {
             let e = exp_nonpositive::<S>(S::sub(S::load(x.add(at)), top));
             S::store(x.add(at), e);
             sum = S::add(sum, e);
         }
-        S::store(lanes.as_mut_ptr(), sum);
-        let mut width = LANES / 2;
-        while width > 0 {
-            for at in 0..width {
-                lanes[at] += lanes[at + width];
-            }
-            width /= 2;
-        }
-        let factor = S::splat(WHOLE / lanes[0]);
+        let factor = S::splat(WHOLE / fold::<S>(sum, |a, b| a + b));
         let mut total = S::splat_int(0);
         for at in (0..scores.len()).step_by(LANES) {
             let weight = S::round(S::mul(S::load(x.add(at)), factor));

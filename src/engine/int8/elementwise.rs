@@ -99,9 +99,9 @@ impl<S: Simd> Op<S> for AddNorm<'_, S> {
     }
 }
 
-/// Sums in 16 lanes, folded by halves: the tree of `engine::math`.
+/// 16 lanes, folded by halves: the tree of `engine::math`.
 #[inline(always)]
-unsafe fn fold<S: Simd>(lanes: S::F, f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) unsafe fn fold<S: Simd>(lanes: S::F, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut values = [0.0; LANES];
     // SAFETY: an array of 16 lanes.
     unsafe { S::store(values.as_mut_ptr(), lanes) };

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::elementwise::{Quantized, gelu, padded};
-use super::simd::{Aligned, LANES, Op, Simd};
+use super::simd::{Aligned, LANES, Op, Simd, with_rows};
 
 /// Values of k that one pass over the rows covers, so that a panel of weights stays in the first-level cache.
 const PASS: usize = 512;
@@ -94,20 +94,7 @@ impl<S: Simd> Op<S> for Product<'_, S> {
                     // SAFETY: the tile's rows lie within `x`, `partial` and `out`, the panel within the weights, by the
                     // assertions above.
                     unsafe {
-                        match count {
-                            1 => tile.run::<1>(last, gelu, sums, target),
-                            2 => tile.run::<2>(last, gelu, sums, target),
-                            3 => tile.run::<3>(last, gelu, sums, target),
-                            4 => tile.run::<4>(last, gelu, sums, target),
-                            5 => tile.run::<5>(last, gelu, sums, target),
-                            6 => tile.run::<6>(last, gelu, sums, target),
-                            7 => tile.run::<7>(last, gelu, sums, target),
-                            8 => tile.run::<8>(last, gelu, sums, target),
-                            9 => tile.run::<9>(last, gelu, sums, target),
-                            10 => tile.run::<10>(last, gelu, sums, target),
-                            11 => tile.run::<11>(last, gelu, sums, target),
-                            _ => tile.run::<12>(last, gelu, sums, target),
-                        }
+                        with_rows!(count, ROWS => tile.run::<ROWS>(last, gelu, sums, target));
                     }
                     row += count;
                 }

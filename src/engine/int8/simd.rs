@@ -22,13 +22,9 @@ impl<T: Copy + Default> Aligned<T> {
     /// Bytes of a cache line.
     const LINE: usize = 64;
 
-    pub(super) fn new() -> Self {
-        Aligned { values: Vec::new(), start: 0, len: 0 }
-    }
-
     /// `len` numbers, all 0.
     pub(super) fn zeros(len: usize) -> Self {
-        let mut all = Aligned::new();
+        let mut all = Aligned::default();
         all.clear_to(len);
         all
     }
@@ -57,6 +53,23 @@ impl<T> DerefMut for Aligned<T> {
     }
 }
 
+/// Runs `$body` with the constant `$rows`, 1 to 12, that `$count` is.
+macro_rules! with_rows {
+    ($count:expr, $rows:ident => $body:expr) => {
+        with_rows!(@each $count, $rows, $body, 1 2 3 4 5 6 7 8 9 10 11 12)
+    };
+    (@each $count:expr, $rows:ident, $body:expr, $($number:literal)*) => {
+        match $count {
+            $($number => {
+                const $rows: usize = $number;
+                $body
+            })*
+            _ => unreachable!("no implementation has larger tiles"),
+        }
+    };
+}
+pub(super) use with_rows;
+
 /// A kernel on buffers of one implementation.
 pub(super) trait Op<S: Simd> {
     /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call.
@@ -74,8 +87,6 @@ pub(super) trait Op<S: Simd> {
 /// Every function but [`Simd::enter`] must be called from inside it. Pointers must be valid for the lanes that are read or
 /// written; they need no alignment.
 pub(super) trait Simd: Copy + Send + Sync + 'static {
-    /// For reports and `--kernel`.
-    const NAME: &'static str;
     /// Neighbouring values of k that [`Simd::dot`] multiplies and adds up in each lane.
     const GROUP: usize;
     /// Rows of a tile of products; as many as registers hold.
@@ -159,7 +170,6 @@ fn halves(pair: i32) -> [i32; 2] {
 }
 
 impl Simd for Portable {
-    const NAME: &'static str = "scalar";
     const GROUP: usize = 2;
     const TILE_ROWS: usize = 6;
     type Activation = i16;

@@ -1,5 +1,7 @@
 //! Kernels against plain loops, and every implementation against the scalar twin, bit for bit.
 
+use std::any::type_name;
+
 use proptest::prelude::*;
 
 use super::attention::{Attend, Scratch};
@@ -100,7 +102,7 @@ fn same_as_the_scalar_twin<S: Simd>(case: Case) {
     for gelu in [false, true] {
         let ours = product::<S>(&x, stride, &weight, &bias, inputs, gelu);
         let twin = product::<Portable>(&x, stride, &weight, &bias, inputs, gelu);
-        assert_eq!(bits(&ours), bits(&twin), "{} {case:?}", S::NAME);
+        assert_eq!(bits(&ours), bits(&twin), "{} {case:?}", type_name::<S>());
     }
     let norm = Norm::new(&random(inputs, seed + 3, 1.0), &random(inputs, seed + 4, 1.0), 1e-12);
     let y = rows(count, inputs, seed + 5, 1.0);
@@ -110,7 +112,7 @@ fn same_as_the_scalar_twin<S: Simd>(case: Case) {
     twin_quantized.reset(count, stride);
     enter(AddNorm { x: &mut ours, y: Some(&y), norm: &norm, out: &mut our_quantized, first: 0 });
     enter(AddNorm { x: &mut twin, y: Some(&y), norm: &norm, out: &mut twin_quantized, first: 0 });
-    assert_eq!(bits(&ours), bits(&twin), "{} {case:?}", S::NAME);
+    assert_eq!(bits(&ours), bits(&twin), "{} {case:?}", type_name::<S>());
     assert_eq!(bits(&our_quantized.scales), bits(&twin_quantized.scales));
     assert_eq!(our_quantized.zeros, twin_quantized.zeros);
     let (heads, depth) = (2, inputs.div_ceil(2));
@@ -120,7 +122,7 @@ fn same_as_the_scalar_twin<S: Simd>(case: Case) {
         bits(&attend::<S>(&x, stride, heads, depth)),
         bits(&attend::<Portable>(&x, stride, heads, depth)),
         "{} {case:?}",
-        S::NAME
+        type_name::<S>()
     );
 }
 

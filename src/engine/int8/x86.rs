@@ -225,7 +225,6 @@ unsafe fn to_i16(value: (__m256i, __m256i)) -> __m256i {
 }
 
 impl Simd for Avx2 {
-    const NAME: &'static str = "avx2";
     const GROUP: usize = 2;
     type Activation = i16;
     type Weight = i16;
@@ -268,7 +267,6 @@ impl Simd for Avx2 {
 }
 
 impl Simd for AvxVnni {
-    const NAME: &'static str = "avxvnni";
     const GROUP: usize = 4;
     type Activation = u8;
     type Weight = i8;
@@ -321,7 +319,6 @@ impl Simd for AvxVnni {
 }
 
 impl Simd for Avx512Vnni {
-    const NAME: &'static str = "avx512vnni";
     const GROUP: usize = 4;
     const TILE_ROWS: usize = 12;
     type Activation = u8;
