@@ -1,5 +1,6 @@
 """Reading and encoding: public NER sentences, and annotated documents (JSON Lines written by corpus/markup.py)."""
-import csv, glob, hashlib, io, json, re, zipfile
+import csv, glob, gzip, hashlib, io, json, re, zipfile
+from bisect import bisect_left, bisect_right
 import torch
 
 TYPES = ["COM", "ORG", "LOC", "PER"]
@@ -114,6 +115,10 @@ def sentences(text):
     return out + ([(a, len(text))] if text[a:].strip() else [])
 
 
+GENERIC = set("american first general national united international global bank banco western southern northern eastern royal china japan".split())
+SUFFIXES = (" Inc", " Inc.", " Corp", " Corp.", " Ltd", " plc", " PLC", " AG", " SA", " Group", " Holdings", " Co.", " LLC", " NV")
+
+
 def swap_names(doc, names, rng):
     """A copy of the document with some companies renamed throughout, so that names cannot be learned as stances."""
     new = {c["key"]: rng.choice(names) for c in doc["companies"] if rng.random() < 0.6}
@@ -134,7 +139,9 @@ def swap_names(doc, names, rng):
         if s.get("named") and s["company"] in new:
             full = new[s["company"]]
             words = full.split()
-            surface = full if s["company"] not in seen or len(words) == 1 or rng.random() < 0.5 else words[0]
+            short = words[0] if len(words[0]) > 3 and words[0].lower() not in GENERIC else full
+            first = full + rng.choice(SUFFIXES) if rng.random() < 0.25 else full
+            surface = first if s["company"] not in seen else full if rng.random() < 0.5 else short
             seen.add(s["company"])
         t = dict(s, start=n, surface=surface)
         push(surface)
@@ -162,6 +169,22 @@ def recase_title(doc, rng):
     return dict(doc, text=new + doc["text"][end:])
 
 
+def joined(parts, rng):
+    """Documents one after another as one text, as in a round-up or a feed: what is said far away must not colour a company."""
+    text, mentions, entities, companies = "", [], [], []
+    for number, part in enumerate(parts):
+        text += ("\n\n" if rng.random() < 0.5 else "\n") if text else ""
+        shift, key = len(text), lambda k: f"{number}.{k}"
+        text += part["text"]
+        mentions += [dict(m, start=m["start"] + shift, end=m["end"] + shift, company=key(m["company"])) for m in part["mentions"]]
+        entities += [dict(e, start=e["start"] + shift, end=e["end"] + shift) for e in part["entities"]]
+        companies += [dict(c, key=key(c["key"])) for c in part["companies"]]
+    # A company that two parts name is one company; parts that disagree about it are left apart.
+    if len({c["name"].lower() for c in companies}) < len(companies):
+        return parts[0]
+    return dict(parts[0], text=text, mentions=mentions, entities=entities, companies=companies, weak=False)
+
+
 def is_tune(doc):
     """True for the share of documents held out of training, for calibration. A contrast group stays whole."""
     group = re.sub(r"[a-d]$", "", doc["id"])
@@ -177,18 +200,17 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
     for (a, b), w in zip(offs, words):
         word_span[w] = (word_span[w][0] if w in word_span else a, b)
     case = [case_class(text[slice(*word_span[w])]) for w in words]
+    starts, ends = [x for x, _ in offs], [y for _, y in offs]
+    tokens_of = lambda a, b: range(bisect_right(ends, a), bisect_left(starts, b))
     tags = [TAG["O"]] * len(ids)
     spans = [(m["start"], m["end"], "COM") for m in doc.get("mentions", []) if m["named"]]
     spans += [(e["start"], e["end"], e["label"]) for e in doc.get("entities", [])]
     for a, b, k in spans:
-        prefix = "B-"
-        for j, (x, y) in enumerate(offs):
-            if x < b and y > a:
-                tags[j] = TAG[prefix + k]
-                prefix = "I-"
+        for n, j in enumerate(tokens_of(a, b)):
+            tags[j] = EXT_ID[("I-" if n else "B-") + k] if k else -100
     groups, group, size = [], [], 0
     for s in sentences(text):
-        inside = [j for j, (x, y) in enumerate(offs) if x < s[1] and y > s[0] and y > x]
+        inside = [j for j in tokens_of(*s) if ends[j] > starts[j]]
         for k in range(0, len(inside), max_tokens - 2):
             part = inside[k:k + max_tokens - 2]
             if group and size + len(part) > max_tokens - 2:
@@ -201,8 +223,10 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
     windows = []
     for g in groups:
         w = dict(ids=[tok.cls_token_id], case=[0], tags=[-100], offs=[None], sents=[], spans=[])
+        place = {}
         for s, a, b in g:
             start = len(w["ids"])
+            place.update((j, start + j - a) for j in range(a, b))
             w["ids"] += ids[a:b]
             w["case"] += case[a:b]
             w["tags"] += tags[a:b]
@@ -216,7 +240,7 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
         w["mentions"] = {}
         for m in doc.get("mentions", []):
             if m["named"]:
-                r = [j for j, o in enumerate(w["offs"]) if o and o[0] < m["end"] and o[1] > m["start"]]
+                r = [place[j] for j in tokens_of(m["start"], m["end"]) if j in place]
                 if r:
                     w["mentions"].setdefault(m["company"], []).append((r[0], r[-1] + 1))
         w["labels"] = {(m["company"], i): SENTENCE_CLASSES.index(m["stance"])
@@ -224,15 +248,26 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
                        for i, (a, b) in enumerate(w["spans"]) if a <= m["start"] < b}
         windows.append(w)
     gold = {c["key"]: STANCES.index(c["stance"]) for c in doc.get("companies", [])}
-    return dict(doc=doc, windows=windows, gold=gold)
+    return dict(doc=doc, windows=windows, gold=gold, weak=doc.get("weak", False))
 
 
 def read_documents(path):
     return [json.loads(line) for line in open(path, encoding="utf8")]
 
 
+LEGAL = re.compile(r"\s*\(.*?\)|,? (?:Inc\.?|plc|PLC|AG|SE|Co\.|Corp\.?|N\.V\.|S\.A\.|Limited|LLC|Ltd\.?)$")
+
+
 def gazetteer(root):
+    """Common names of listed companies, and as many registered names of smaller ones, to rename companies with."""
     names = [r["Security"] for r in csv.DictReader(open(f"{root}/gazetteers/sp500_constituents.csv", encoding="utf8"))]
     names += re.findall(r"^  - name: '?(.+?)'?$", open(f"{root}/gazetteers/pytickersymbols_stocks.yaml", encoding="utf8").read(), re.M)
-    names = {re.sub(r"\s*\(.*?\)|,? (?:Inc\.?|plc|PLC|AG|SE|Co\.|Corp\.?|N\.V\.|S\.A\.)$", "", n).strip() for n in names}
-    return sorted(n for n in names if 2 < len(n) < 30)
+    names = sorted(n for n in {LEGAL.sub("", n).strip() for n in names} if 2 < len(n) < 30)
+    registered = set()
+    for number, row in enumerate(csv.DictReader(gzip.open(f"{root}/gazetteers/gleif_names_all.csv.gz", "rt", encoding="utf8"))):
+        name = row["Entity.LegalName"]
+        if number % 97 == 0 and row["Entity.LegalAddress.Country"] in ("US", "GB", "DE", "NL", "SE", "IN", "CH", "JP", "IT") and name.isascii():
+            name = LEGAL.sub("", name.title() if name.isupper() else name).strip()
+            if 4 < len(name) < 26 and len(name.split()) <= 3 and not re.search(r"\d|Fund|Trust|Pension|Foundation|Capital|Partners|,", name):
+                registered.add(name)
+    return names + sorted(registered)[:len(names)]

@@ -1,8 +1,42 @@
 """One encoder pass, two heads: entity tags per token, and a class per (company, sentence)."""
 import torch
+from pathlib import Path
 from torch import nn
-from transformers import BertModel
+from transformers import AutoConfig, BertModel, MPNetModel
 from data import ALLOWED, SENTENCE_CLASSES, TAGS
+
+
+def cased_bert(encoder):
+    """A BERT encoder whose token types are the four classes of letter case."""
+    bert = BertModel.from_pretrained(encoder, add_pooling_layer=False, attn_implementation="sdpa")
+    old, h = bert.embeddings.token_type_embeddings.weight.data, bert.config.hidden_size
+    if old.shape[0] != 4:
+        new = nn.Embedding(4, h)
+        new.weight.data = old[:1].repeat(4, 1) + torch.cat([torch.zeros(1, h), torch.randn(3, h) * 0.02])
+        bert.embeddings.token_type_embeddings = new
+        bert.config.type_vocab_size = 4
+    return bert
+
+
+class CasedMpnet(nn.Module):
+    """The teacher's encoder: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
+    its words. It reads BERT's word-piece numbers: both vocabularies hold the same pieces in another order."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.mpnet = MPNetModel.from_pretrained(encoder, add_pooling_layer=False)
+        pieces = Path(encoder, "vocab.txt").read_text(encoding="utf8").split("\n")
+        start = pieces.index("[PAD]")
+        shift = torch.arange(30522) + start
+        for bert, mpnet in ((0, "<pad>"), (101, "<s>"), (102, "</s>")):
+            shift[bert] = pieces.index(mpnet)
+        self.register_buffer("number", shift)
+        self.token_type = nn.Embedding(4, self.mpnet.config.hidden_size)
+        self.token_type.weight.data.normal_(0, 0.02)
+
+    def forward(self, ids, mask, case):
+        words = self.mpnet.embeddings.word_embeddings(self.number[ids]) + self.token_type(case)
+        return self.mpnet(inputs_embeds=words, attention_mask=mask)
 
 
 class Stancewire(nn.Module):
@@ -18,14 +52,9 @@ class Stancewire(nn.Module):
 
     def __init__(self, encoder):
         super().__init__()
-        self.encoder = BertModel.from_pretrained(encoder, add_pooling_layer=False, attn_implementation="sdpa")
-        h = self.encoder.config.hidden_size
-        old = self.encoder.embeddings.token_type_embeddings.weight.data
-        if old.shape[0] != 4:
-            new = nn.Embedding(4, h)
-            new.weight.data = old[:1].repeat(4, 1) + torch.cat([torch.zeros(1, h), torch.randn(3, h) * 0.02])
-            self.encoder.embeddings.token_type_embeddings = new
-            self.encoder.config.type_vocab_size = 4
+        config = AutoConfig.from_pretrained(encoder)
+        self.encoder = (CasedMpnet if config.model_type == "mpnet" else cased_bert)(encoder)
+        h = config.hidden_size
         self.dropout = nn.Dropout(0.1)
         self.entity = nn.Linear(h, len(TAGS))
         self.query, self.key, self.value = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(h, h)
@@ -36,19 +65,33 @@ class Stancewire(nn.Module):
 
     def pairs(self, h, sents, companies):
         """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits [C, S, 4]."""
-        per = [c[None] if torch.is_tensor(c) else torch.stack([h[a:b].mean(0) for a, b in c]) for c in companies]
-        key, value = self.key(h), self.value(h)
-        query = self.query(torch.stack([p.mean(0) for p in per]))
-        score = query @ key.T / h.shape[1] ** 0.5
-        rows = []
+        C, S, T = len(companies), len(sents), h.shape[0]
+        inside, window = torch.zeros(C, S, T), torch.zeros(C, T)
+        mean, outside = torch.zeros(S, T), torch.ones(S, T, dtype=torch.bool)
+        named = torch.zeros(C, S, 1)
+        carried = [c for c in range(C) if torch.is_tensor(companies[c])]
         for i, (a, b) in enumerate(sents):
-            mean = h[a:b].mean(0)
-            att = torch.softmax(score[:, a:b], -1) @ value[a:b]
-            for c, spans in enumerate(companies):
-                inside = [] if torch.is_tensor(spans) else [k for k, (x, _) in enumerate(spans) if a <= x < b]
-                m = per[c][inside].mean(0) if inside else per[c].mean(0)
-                rows.append(torch.cat([m, att[c], m * att[c], mean, m.new_tensor([float(bool(inside))])]))
-        return self.stance(torch.stack(rows)).view(len(sents), len(companies), -1).transpose(0, 1)
+            mean[i, a:b] = 1 / (b - a)
+            outside[i, a:b] = False
+        for c, spans in enumerate(companies):
+            if c in carried:
+                continue
+            per = [[(x, y) for x, y in spans if a <= x < b] for a, b in sents]
+            for x, y in spans:
+                window[c, x:y] += 1 / (y - x) / len(spans)
+            for i, own in enumerate(per):
+                named[c, i] = float(bool(own))
+                for x, y in own:
+                    inside[c, i, x:y] += 1 / (y - x) / len(own)
+        vector = window @ h
+        if carried:
+            vector = vector.index_copy(0, torch.tensor(carried), torch.stack([companies[c] for c in carried]))
+        key, value, query = self.key(h), self.value(h), self.query(vector)
+        score = (query @ key.T / h.shape[1] ** 0.5)[:, None].expand(C, S, T).masked_fill(outside, float("-inf"))
+        att = torch.softmax(score, -1) @ value
+        m = torch.where(named > 0, inside @ h, vector[:, None].expand(C, S, -1))
+        means = (mean @ h)[None].expand(C, S, -1)
+        return self.stance(torch.cat([m, att, m * att, means, named], -1))
 
 
 def document_logits(pairs):

@@ -1,15 +1,22 @@
-"""Trains the weights that ship.
+"""Trains the weights that ship: a teacher learns from the documents, labels them in many variants and other texts besides,
+and the student, which is what ships, learns from both (Hinton et al. 2015).
 
-  train.py entities --encoder DIR --data DIR --out stage1.pt
-  train.py joint --encoder DIR --data DIR --init stage1.pt --docs corpus/train.jsonl corpus/train-wire.jsonl --out joint.pt
+  train.py tune --docs DOCS... --out tune.jsonl
+  train.py joint --encoder MPNET --tokenizer MINILM --data DIR --docs DOCS... --out teacher.pt
+  train.py label --encoder MPNET --tokenizer MINILM --data DIR --docs DOCS... --init teacher.pt --out labels.pt
+  train.py entities --encoder MINILM --data DIR --out stage1.pt
+  train.py distil --encoder MINILM --data DIR --docs DOCS... --init stage1.pt --labels labels.pt --out student.pt
   train.py calibrate --docs tune.jsonl --records records.jsonl
 
-`--encoder` is a folder with BERT weights and tokenizer in the usual Hugging Face layout; `--init` a checkpoint, or a
-`model.safetensors` of an earlier release. `--data` is the folder of public data sets. `tune` writes the documents held
-out of training; records of them, made by `stancewire extract`, calibrate the confidence.
+`--encoder` is a folder with BERT or MPNet weights in the usual Hugging Face layout, `--tokenizer` one with BERT's
+tokenizer; `--init` a checkpoint, or a `model.safetensors` of an earlier release. `--data` is the folder of public data
+sets. `tune` writes the documents held out of training; records of them, made by `stancewire extract`, calibrate the
+confidence.
 """
 import argparse, collections, json, math, random, time
+from pathlib import Path
 import data as D
+import pool
 
 
 def collate(items, pad):
@@ -40,7 +47,7 @@ def optimizer(model, steps, lr, head_lr, warmup=0.08):
     import torch
     head = lambda n: not n.startswith("encoder") or "token_type" in n
     opt = torch.optim.AdamW([{"params": [p for n, p in model.named_parameters() if not head(n)], "lr": lr},
-                             {"params": [p for n, p in model.named_parameters() if head(n)], "lr": head_lr}], weight_decay=0.01)
+                             {"params": [p for n, p in model.named_parameters() if head(n)], "lr": head_lr}], weight_decay=0.01, fused=True)
     return opt, torch.optim.lr_scheduler.LambdaLR(opt, lambda s: min(1, s / (warmup * steps)) * max(0.02, (steps - s) / steps))
 
 
@@ -75,6 +82,7 @@ def train_entities(a, tok, model, rng):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             opt.step()
             sched.step()
+        torch.save(model.state_dict(), a.out)
         print(f"epoch {epoch}: loss {loss.item():.3f}, {time.time() - t0:.0f} s", flush=True)
 
 
@@ -89,39 +97,102 @@ def present_companies(window, hidden, carried, number):
     return here
 
 
+def hidden_states(model, tok, windows):
+    """One [T, H] for each window; windows of like length run together, so that little padding is computed."""
+    order = sorted(range(len(windows)), key=lambda k: len(windows[k]["ids"]))
+    batches, out = [[]], [None] * len(windows)
+    for k in order:
+        n = len(windows[k]["ids"])
+        if batches[-1] and n > 1.2 * len(windows[batches[-1][0]]["ids"]) + 16:
+            batches.append([])
+        batches[-1].append(k)
+    with bf16():  # once around all batches: it keeps the weights that it has converted
+        for batch in batches:
+            ids, mask, case, _ = collate([(windows[k]["ids"], windows[k]["case"], windows[k]["tags"]) for k in batch], tok.pad_token_id)
+            for k, x in zip(batch, model(ids, mask, case).float()):
+                out[k] = x[:len(windows[k]["ids"])]
+    return out
+
+
+def pair_logits(model, states, docs):
+    """For each document, for each window that has a company: (window number, companies, logits [C, S, 4])."""
+    states = iter(states)
+    for d in docs:
+        carried, rows = {}, []
+        for number, w in enumerate(d["windows"]):
+            h = next(states)
+            here = present_companies(w, h, carried, number)
+            if here:
+                rows.append((number, list(here), model.pairs(h, w["sents"], list(here.values()))))
+        yield rows
+
+
 def joint_loss(model, tok, docs):
+    """Losses of entities, of sentences and of documents; and, of documents with a teacher's labels, of the difference to them."""
     import torch
     from torch.nn.functional import cross_entropy
     from model import document_logits, entity_loss
     windows = [w for d in docs for w in d["windows"]]
-    ids, mask, case, tags = collate([(w["ids"], w["case"], w["tags"]) for w in windows], tok.pad_token_id)
-    with bf16():
-        h = model(ids, mask, case)
-    h = model.dropout(h.float())
-    ner = entity_loss(model.entity(h), tags)
-    sent, doc, k = [], [], 0
-    for d in docs:
-        per, carried = {}, {}
-        for number, w in enumerate(d["windows"]):
-            here = present_companies(w, h[k], carried, number)
-            if here:
-                p = model.pairs(h[k], w["sents"], list(here.values()))
-                y = torch.tensor([[w["labels"].get((c, i), 0) for i in range(len(w["sents"]))] for c in here])
+    h = [model.dropout(x) for x in hidden_states(model, tok, windows)]
+    entities = model.entity(torch.cat(h))
+    tags = torch.tensor([t for w in windows for t in w["tags"]])
+    ner = entity_loss(entities, tags) if (tags != -100).any() else entities.sum() * 0
+    sent, doc, taught = [], [], []
+    for d, rows in zip(docs, pair_logits(model, h, docs)):
+        per, teachers = {}, {}
+        for at, (number, names, p) in enumerate(rows):
+            w = d["windows"][number]
+            if d["gold"]:
+                y = torch.tensor([[w["labels"].get((c, i), 0) for i in range(len(w["sents"]))] for c in names])
                 sent.append(cross_entropy(p.reshape(-1, 4), y.reshape(-1), weight=torch.tensor([0.6, 1.0, 1.0, 1.0])))
-                for c, x in zip(here, p):
-                    per.setdefault(c, []).append(x)
-            k += 1
+            if "pairs" in d:
+                taught.append(divergence(p.reshape(-1, 4), d["pairs"][at].float().reshape(-1, 4)))
+            for c, x in zip(names, p):
+                per.setdefault(c, []).append(x)
+            for c, x in zip(names, d["pairs"][at].float() if "pairs" in d else ()):
+                teachers.setdefault(c, []).append(x)
         for c, x in per.items():
-            doc.append(cross_entropy(document_logits(torch.cat(x))[None], torch.tensor([d["gold"][c]]), label_smoothing=0.05))
-    z = torch.zeros(())
-    return ner, torch.stack(sent).mean() if sent else z, torch.stack(doc).mean() if doc else z
+            logits = document_logits(torch.cat(x))[None]
+            if c in d["gold"]:
+                doc.append(cross_entropy(logits, torch.tensor([d["gold"][c]]), label_smoothing=0.05))
+            if c in teachers:
+                taught.append(0.7 * divergence(logits, document_logits(torch.cat(teachers[c]))[None]))
+    teachers = [x for d in docs if "pairs" in d for x in d["entity_logits"]]
+    if teachers:
+        inside = torch.cat([torch.full((len(w["ids"]),), "pairs" in d) for d in docs for w in d["windows"]])
+        ner = 0.5 * ner + divergence(entities[inside], torch.cat(teachers).float())
+    mean = lambda terms: torch.stack(terms).mean() if terms else entities.sum() * 0
+    return ner, mean(sent), mean(doc), mean(taught)
 
 
-def varied(doc, names, rng, swap):
-    """The document as one epoch sees it: companies renamed, headline recased."""
-    if rng.random() < swap:
-        doc = D.swap_names(doc, names, rng)
-    return D.recase_title(doc, rng) if rng.random() < 0.3 else doc
+def divergence(logits, teacher):
+    """Mean Kullback–Leibler divergence of rows of logits from the teacher's (Hinton et al. 2015, temperature 1)."""
+    import torch
+    from torch.nn.functional import kl_div
+    return kl_div(torch.log_softmax(logits, -1), torch.log_softmax(teacher, -1), reduction="batchmean", log_target=True)
+
+
+def varied(doc, variety, rng):
+    """The document as one epoch sees it: companies renamed, headline recased, other text around it."""
+    if rng.random() < variety["swap"]:
+        doc = D.swap_names(doc, variety["names"], rng)
+    if rng.random() < 0.3:
+        doc = D.recase_title(doc, rng)
+    if rng.random() < variety["around"]:
+        other = rng.choice(variety["wire"]) if rng.random() < 0.7 else rng.choice(variety["docs"])
+        doc = D.joined([doc, other] if rng.random() < 0.6 else [other, doc], rng)
+    return doc
+
+
+def variety_of(a, docs):
+    lines = list(pool.headlines(a.data))
+    return dict(swap=a.swap, around=a.around, names=D.gazetteer(a.data), wire=list(pool.newswire(a.data)), lines=lines, docs=docs)
+
+
+def drawn(a, files, variety, rng):
+    """The documents of one epoch, each varied, and feeds of headlines."""
+    docs = [varied(d, variety, rng) for f in files for d in rng.sample(f, min(len(f), a.sample))]
+    return docs + [pool.feed(variety["lines"], rng) for _ in range(a.feeds)]
 
 
 def train_joint(a, tok, model, rng):
@@ -129,24 +200,24 @@ def train_joint(a, tok, model, rng):
     files = [D.read_documents(f) for f in a.docs]
     tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
     files = [[d for d in f if not D.is_tune(d)] for f in files]
-    per_epoch = sum(min(len(f), a.sample) for f in files)
-    names = D.gazetteer(a.data)
-    aux = [D.encode_words(tok, s) for s in rng.sample(D.gmb(f"{a.data}/ner/gmb/ner_dataset.csv.zip"), 6000) if len(s[0]) > 3]
-    aux_batches, used = budget_batches(aux, 1024, rng), 0
-    size, steps = 6, a.epochs * (per_epoch // 6 + 1)
-    opt, sched = optimizer(model, steps, a.lr, 3 * a.lr)
-    print(f"{per_epoch} documents an epoch, {len(tune)} held out, {len(names)} names for swapping", flush=True)
+    variety = variety_of(a, [d for f in files for d in f])
+    per_epoch = sum(min(len(f), a.sample) for f in files) + a.feeds
+    aux = [D.encode_words(tok, s) for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3]
+    aux_batches, used = budget_batches(aux, 512, rng), 0
+    size = a.batch
+    steps = a.epochs * (per_epoch // size + 1)
+    opt, sched = optimizer(model, steps, a.lr, a.head_lr or 3 * a.lr)
+    print(f"{per_epoch} documents an epoch, {len(tune)} held out, {len(variety['names'])} names for swapping", flush=True)
     for epoch in range(a.epochs):
         t0, tot = time.time(), collections.Counter()
-        drawn = [d for f in files for d in rng.sample(f, min(len(f), a.sample))]
-        docs = [D.encode_document(tok, varied(d, names, rng, a.swap), rng.choice((96, 160, 256, 256))) for d in drawn]
+        docs = [D.encode_document(tok, d, rng.choice((96, 160, 256, 256))) for d in drawn(a, files, variety, rng)]
         rng.shuffle(docs)
         for b in range(0, len(docs), size):
             model.train()
-            ner, sent, doc = joint_loss(model, tok, docs[b:b + size])
+            ner, sent, doc, _ = joint_loss(model, tok, docs[b:b + size])
             opt.zero_grad()
             (ner + sent + 0.7 * doc).backward()
-            if (b // size) % 3 == 0:
+            if (b // size) % 2 == 0:
                 batch = [aux[i] for i in aux_batches[used % len(aux_batches)]]
                 used += 1
                 (0.3 * entity_step(model, tok, batch)).backward()
@@ -154,13 +225,96 @@ def train_joint(a, tok, model, rng):
             opt.step()
             sched.step()
             tot.update(ner=ner.item(), sent=sent.item(), doc=doc.item(), n=1)
+            if tot["n"] % 50 == 0:
+                print(f"  step {tot['n']}: {tot['ner'] / tot['n']:.3f} {tot['sent'] / tot['n']:.3f} {tot['doc'] / tot['n']:.3f}, {time.time() - t0:.0f} s", flush=True)
         torch.save(model.state_dict(), a.out)
-        model.eval()
-        with torch.inference_mode():
-            held = [[x.item() for x in joint_loss(model, tok, tune[b:b + size])] for b in range(0, len(tune), size)]
-        held = [sum(c) / len(c) for c in zip(*held)]
         print(f"epoch {epoch}: entities {tot['ner'] / tot['n']:.3f} sentences {tot['sent'] / tot['n']:.3f} documents {tot['doc'] / tot['n']:.3f}; "
-              f"held out {held[0]:.3f} {held[1]:.3f} {held[2]:.3f}; {time.time() - t0:.0f} s", flush=True)
+              f"held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
+
+
+def held_out(model, tok, tune):
+    import torch
+    model.eval()
+    with torch.inference_mode():
+        held = [[x.item() for x in joint_loss(model, tok, tune[b:b + 6])[:3]] for b in range(0, len(tune), 6)]
+    return " ".join(f"{sum(c) / len(c):.3f}" for c in zip(*held))
+
+
+def found_companies(tok, window, tags):
+    """Mention ranges by lower-cased name, where the first pieces of words have a company's tag."""
+    pieces, mentions, start = tok.convert_ids_to_tokens(window["ids"]), {}, None
+    company = [t in (D.TAG["B-COM"], D.TAG["I-COM"]) for t in tags]
+    ends = {b for _, b in window["sents"]}
+    for at in range(1, len(pieces)):
+        if pieces[at].startswith("##") and at not in ends:
+            continue
+        if start and (not company[at] or at in ends or tags[at] == D.TAG["B-COM"]):
+            mentions.setdefault(" ".join(pieces[start:at]), []).append((start, at))
+            start = None
+        if company[at] and at < len(pieces) - 1 and not start:
+            start = at
+    return mentions
+
+
+def label(a, tok, model, rng):
+    """Writes documents with the teacher's logits: our own in variants, and texts that nobody has annotated."""
+    import torch
+    files = [[d for d in D.read_documents(f) if not D.is_tune(d)] for f in a.docs]
+    variety = variety_of(a, [d for f in files for d in f])
+    docs = [d for _ in range(a.epochs) for d in drawn(a, files, variety, rng)]
+    plain = lambda key, text: dict(id=key, text=text, title="", companies=[], mentions=[], entities=[])
+    bare = [plain(*x) for x in pool.unlabelled(a.data)] + rng.sample(variety["wire"], a.texts)
+    bare += [dict(pool.feed(variety["lines"], rng), companies=[], mentions=[], entities=[]) for _ in range(a.texts)]
+    for d in bare:
+        d["bare"] = True
+    docs = [(d, rng.choice((96, 160, 256, 256))) for d in docs + bare]
+    docs.sort(key=lambda d: len(d[0]["text"]))
+    model.eval()
+    out, t0 = [], time.time()
+    for b in range(0, len(docs), 32):
+        batch = [D.encode_document(tok, d, most) for d, most in docs[b:b + 32]]
+        with torch.inference_mode():
+            states = hidden_states(model, tok, [w for d in batch for w in d["windows"]])
+            at = 0
+            for d in batch:
+                own = states[at:at + len(d["windows"])]
+                at += len(own)
+                d["entity_logits"] = [model.entity(h).half().clone() for h in own]
+                if d["doc"].get("bare"):
+                    for w, logits in zip(d["windows"], d["entity_logits"]):
+                        w["mentions"] = found_companies(tok, w, logits.argmax(-1).tolist())
+                        w["tags"] = [-100] * len(w["tags"])
+                d["pairs"] = [p.half().clone() for _, _, p in next(pair_logits(model, own, [d]))]
+                del d["doc"]
+        out += batch
+        if b % 640 == 0:
+            print(f"{b} of {len(docs)} documents, {time.time() - t0:.0f} s", flush=True)
+    torch.save(out, a.out)
+
+
+def train_distil(a, tok, model, rng):
+    import torch
+    files = [D.read_documents(f) for f in a.docs]
+    tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
+    docs, size = torch.load(a.labels, weights_only=False), a.batch
+    opt, sched = optimizer(model, a.epochs * (len(docs) // size + 1), a.lr, a.head_lr or 3 * a.lr)
+    print(f"{len(docs)} documents, {len(tune)} held out: {held_out(model, tok, tune)}", flush=True)
+    for epoch in range(a.epochs):
+        t0, tot = time.time(), collections.Counter()
+        rng.shuffle(docs)
+        for b in range(0, len(docs), size):
+            model.train()
+            ner, sent, doc, taught = joint_loss(model, tok, docs[b:b + size])
+            opt.zero_grad()
+            (ner + 0.5 * sent + 0.35 * doc + taught).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            opt.step()
+            sched.step()
+            tot.update(ner=ner.item(), sent=sent.item(), doc=doc.item(), taught=taught.item(), n=1)
+            if tot["n"] % 100 == 0:
+                print("  step", tot["n"], *(f"{k} {tot[k] / tot['n']:.3f}" for k in ("ner", "sent", "doc", "taught")), f"{time.time() - t0:.0f} s", flush=True)
+        torch.save(model.state_dict(), a.out)
+        print(f"epoch {epoch}: held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
 
 
 def calibrate(a):
@@ -189,8 +343,9 @@ def calibrate(a):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["entities", "joint", "tune", "calibrate"])
+    p.add_argument("what", choices=["entities", "joint", "label", "distil", "tune", "calibrate"])
     p.add_argument("--encoder")
+    p.add_argument("--tokenizer", help="folder of the tokenizer, if not the encoder's")
     p.add_argument("--data")
     p.add_argument("--init")
     p.add_argument("--docs", nargs="+", default=[])
@@ -198,6 +353,12 @@ def main():
     p.add_argument("--out")
     p.add_argument("--epochs", type=int, default=2)
     p.add_argument("--lr", type=float, default=2e-4)
+    p.add_argument("--labels", help="what `label` wrote")
+    p.add_argument("--texts", type=int, default=800, help="runs of newswire, and feeds of headlines, for the teacher to label")
+    p.add_argument("--batch", type=int, default=6, help="documents in a step")
+    p.add_argument("--head-lr", type=float, help="learning rate of the heads; three times the encoder's if not given")
+    p.add_argument("--around", type=float, default=0.25, help="share of documents that get other text before or after them")
+    p.add_argument("--feeds", type=int, default=300, help="feeds of headlines in an epoch")
     p.add_argument("--swap", type=float, default=0.5, help="share of documents whose companies are renamed in an epoch")
     p.add_argument("--sample", type=int, default=10**9, help="most documents that an epoch draws from each file")
     a = p.parse_args()
@@ -212,7 +373,7 @@ def main():
     from model import Stancewire
     torch.manual_seed(0)
     rng = random.Random(0)
-    tok = AutoTokenizer.from_pretrained(a.encoder)
+    tok = AutoTokenizer.from_pretrained(a.tokenizer or a.encoder)
     model = Stancewire(a.encoder)
     if a.init and a.init.endswith(".safetensors"):
         from safetensors.torch import load_file
@@ -220,8 +381,8 @@ def main():
         model.load_state_dict(state)
     elif a.init:
         print(model.load_state_dict(torch.load(a.init, weights_only=True), strict=False))
-    (train_entities if a.what == "entities" else train_joint)(a, tok, model, rng)
-    torch.save(model.state_dict(), a.out)
+    tasks = dict(entities=train_entities, joint=train_joint, label=label, distil=train_distil)
+    tasks[a.what](a, tok, model, rng)
 
 
 if __name__ == "__main__":
