@@ -182,7 +182,7 @@ def joined(parts, rng):
     # A company that two parts name is one company; parts that disagree about it are left apart.
     if len({c["name"].lower() for c in companies}) < len(companies):
         return parts[0]
-    return dict(parts[0], text=text, mentions=mentions, entities=entities, companies=companies, weak=False)
+    return dict(parts[0], text=text, mentions=mentions, entities=entities, companies=companies)
 
 
 def is_tune(doc):
@@ -248,7 +248,7 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
                        for i, (a, b) in enumerate(w["spans"]) if a <= m["start"] < b}
         windows.append(w)
     gold = {c["key"]: STANCES.index(c["stance"]) for c in doc.get("companies", [])}
-    return dict(doc=doc, windows=windows, gold=gold, weak=doc.get("weak", False))
+    return dict(doc=doc, windows=windows, gold=gold)
 
 
 def read_documents(path):

@@ -128,7 +128,7 @@ def pair_logits(model, states, docs):
 
 
 def joint_loss(model, tok, docs):
-    """Losses of entities, of sentences and of documents; and, of documents with a teacher's labels, of the difference to them."""
+    """Losses of entities, sentences and documents, and the difference from the teacher where there are its labels."""
     import torch
     from torch.nn.functional import cross_entropy
     from model import document_logits, entity_loss
@@ -351,7 +351,7 @@ def main():
     p.add_argument("--docs", nargs="+", default=[])
     p.add_argument("--records")
     p.add_argument("--out")
-    p.add_argument("--epochs", type=int, default=2)
+    p.add_argument("--epochs", type=int, default=2, help="for `label`: variants of each document")
     p.add_argument("--lr", type=float, default=2e-4)
     p.add_argument("--labels", help="what `label` wrote")
     p.add_argument("--texts", type=int, default=800, help="runs of newswire, and feeds of headlines, for the teacher to label")
