@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::batch::{Batch, plan_batches};
 use crate::company::{Companies, join_mentions};
 use crate::document::{ByteSpan, Document, DocumentError, Input};
+use crate::engine::kernel::Kernel;
 use crate::engine::model_file::{Model, ModelError};
 use crate::engine::{Engine, Hidden};
 use crate::mention::{EntityHead, EntityLabel, Mention};
@@ -31,13 +33,13 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Reads both heads.
+    /// Reads both heads, to run on `kernel`, which this CPU must have.
     ///
     /// # Errors
     ///
     /// [`ModelError`] if a tensor is missing or of another shape.
-    pub fn read(model: &Model) -> Result<Self, ModelError> {
-        Ok(Heads { entity: EntityHead::read(model)?, stance: StanceHead::read(model)? })
+    pub fn read(model: &Model, kernel: Kernel) -> Result<Self, ModelError> {
+        Ok(Heads { entity: EntityHead::read(model, kernel)?, stance: StanceHead::read(model, kernel)? })
     }
 }
 
@@ -50,12 +52,24 @@ pub struct Analysis {
     pub tokens: usize,
 }
 
+/// Where an analyzer's time has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageTimes {
+    /// Sentences, word pieces, windows.
+    pub tokenize: Duration,
+    /// The encoder.
+    pub encode: Duration,
+    /// Both heads, the joining of names, pooling.
+    pub heads: Duration,
+}
+
 /// Analyses documents with one engine; belongs to one worker.
 pub struct Analyzer {
     model: Arc<Model>,
     heads: Arc<Heads>,
     engine: Box<dyn Engine>,
     batch_tokens: usize,
+    times: StageTimes,
 }
 
 /// What is kept of a window after its hidden states are gone.
@@ -79,7 +93,13 @@ impl Analyzer {
     /// An analyzer over `engine`, whose batches hold at most `batch_tokens` tokens (or one window).
     #[must_use]
     pub fn new(model: Arc<Model>, heads: Arc<Heads>, engine: Box<dyn Engine>, batch_tokens: usize) -> Self {
-        Analyzer { model, heads, engine, batch_tokens }
+        Analyzer { model, heads, engine, batch_tokens, times: StageTimes::default() }
+    }
+
+    /// Where the time of all documents so far has gone.
+    #[must_use]
+    pub fn times(&self) -> StageTimes {
+        self.times
     }
 
     /// Analyses `inputs`; one analysis each, in their order, whatever happens to them.
@@ -89,7 +109,10 @@ impl Analyzer {
             let unread = input.error.is_some() || input.document.text.trim().is_empty();
             (!unread).then(|| model.text().encode(&input.document.text))
         };
+        let start = Instant::now();
         let encoded: Vec<_> = inputs.iter().map(encode).collect();
+        let (tokenized, encoding) = (Instant::now(), self.times.encode);
+        self.times.tokenize += tokenized - start;
         let usable: Vec<Option<&EncodedText>> = encoded.iter().map(|e| e.as_ref()?.as_ref().ok()).collect();
         let gathered = self.gather(inputs, &usable);
         let mut analyses = Vec::with_capacity(inputs.len());
@@ -109,6 +132,7 @@ impl Analyzer {
             };
             analyses.push(Analysis { outcome, tokens });
         }
+        self.times.heads += tokenized.elapsed().saturating_sub(self.times.encode - encoding);
         analyses
     }
 
@@ -149,7 +173,10 @@ impl Analyzer {
         let mut failure = String::new();
         for positions in plan_batches(&windows, self.batch_tokens) {
             let batch = Batch::new(positions.iter().map(|&at| windows[at]).collect());
-            match self.engine.run(&batch, &mut hidden) {
+            let start = Instant::now();
+            let ran = self.engine.run(&batch, &mut hidden);
+            self.times.encode += start.elapsed();
+            match ran {
                 Ok(()) => {
                     for (packed, &at) in positions.iter().enumerate() {
                         states[at] = Some(hidden.window(&batch, packed).to_owned());
@@ -373,7 +400,7 @@ mod tests {
     #[test]
     fn every_document_of_a_failed_batch_has_failed() {
         let model = Arc::new(Model::embedded().expect("the model"));
-        let heads = Arc::new(Heads::read(&model).expect("heads"));
+        let heads = Arc::new(Heads::read(&model, Kernel::best()).expect("heads"));
         let input =
             |text: &str| Input { document: Document { text: text.to_owned(), ..Document::default() }, error: None };
         let long = "Acme said that it would leave Freedonia for good. ".repeat(4);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::engine::int8::Kernel;
+use crate::engine::kernel::Kernel;
 
 /// Finds the companies in English news texts and says, for each, whether its business has halted, is suspended or continues.
 #[derive(Clone, Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Command {
     Extract(ExtractArgs),
     /// Score records against gold annotation.
     Eval(EvalArgs),
+    /// Measure how fast this machine runs the model.
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -108,13 +110,33 @@ pub struct EvalArgs {
     pub run: RunArgs,
 }
 
+/// `stancewire bench`
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// Texts to measure with, as `extract` reads them; without one, a mix of feed items, stories and long texts that is built in
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// Seconds of each measurement
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub seconds: u64,
+    /// Measurements of each number of threads, in turn; their median is reported
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(3).expect("not 0"))]
+    pub rounds: NonZeroUsize,
+    /// Print all figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to run the model; `--threads` is the largest number that is measured.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// Options of every command that runs the model.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Folder of a model to use instead of the one inside the program
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Worker threads [default: one per core]
+    /// Worker threads [default: one per physical core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// What runs the encoder
@@ -123,7 +145,7 @@ pub struct RunArgs {
     /// Where the torch engine runs: `cpu`, `cuda`, or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// Numbers that the encoder computes in [default: f32]
+    /// Numbers that the encoder computes in [default: int8; torch: f32]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
     /// Instructions of the int8 encoder [default: the CPU's best]; changes speed, never the records
@@ -146,9 +168,9 @@ pub enum EngineName {
 /// Numbers that an encoder computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// 8-bit integers: the embedded engine, faster than f32
+    /// 8-bit integers: the embedded engine; the same records on every CPU
     Int8,
-    /// Single precision
+    /// Single precision: slower, the reference
     F32,
     /// bfloat16: torch, where the device has it
     Bf16,

@@ -1,5 +1,6 @@
 //! What was typed → what is done: options resolved, model loaded, the run's exit status.
 
+mod bench;
 mod eval;
 mod extract;
 
@@ -16,7 +17,8 @@ use crate::analysis::Heads;
 use crate::cli::{Cli, Colour, Command, EngineName, Precision, RunArgs};
 use crate::engine::EngineSource;
 use crate::engine::float::F32Source;
-use crate::engine::int8::{Int8Source, Kernel};
+use crate::engine::int8::Int8Source;
+use crate::engine::kernel::Kernel;
 use crate::engine::model_file::Model;
 use crate::pipeline::RunOptions;
 
@@ -50,6 +52,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
     match cli.command {
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "stancewire", &mut script);
@@ -75,8 +78,9 @@ impl Machine {
             None => Model::embedded().context("the model inside the program is damaged")?,
         };
         let model = Arc::new(model);
-        let (heads, engines) = (Arc::new(Heads::read(&model)?), open_engines(arguments, &model)?);
-        let threads = arguments.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        let engines = open_engines(arguments, &model)?;
+        let heads = Arc::new(Heads::read(&model, arguments.kernel.unwrap_or_else(Kernel::best))?);
+        let threads = arguments.threads.unwrap_or_else(cores);
         let batch_tokens = arguments.batch_tokens.unwrap_or_else(|| engines.batch_tokens());
         Ok(Machine { model, heads, engines, options: RunOptions { threads, batch_tokens } })
     }
@@ -85,6 +89,12 @@ impl Machine {
     fn tag(&self) -> String {
         self.model.tag() + self.engines.tag_suffix()
     }
+}
+
+/// Physical cores that this process may use: the vector units of two threads on one core are the same.
+fn cores() -> NonZeroUsize {
+    let allowed = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(num_cpus::get_physical()).map_or(allowed, |physical| allowed.min(physical))
 }
 
 fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
@@ -98,11 +108,11 @@ fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<d
         anyhow::bail!("--device and bf16 are for the torch engine\nhint: add `--engine torch`");
     }
     match arguments.precision {
-        Some(Precision::Int8) => Ok(Box::new(Int8Source::new(model, arguments.kernel.unwrap_or_else(Kernel::best))?)),
-        _ if arguments.kernel.is_some() => {
-            anyhow::bail!("--kernel is for the int8 encoder\nhint: add `--precision int8`")
+        Some(Precision::F32) if arguments.kernel.is_some() => {
+            anyhow::bail!("--kernel is for the int8 encoder\nhint: leave `--precision f32` out")
         }
-        _ => Ok(Box::new(F32Source::new(model)?)),
+        Some(Precision::F32) => Ok(Box::new(F32Source::new(model)?)),
+        _ => Ok(Box::new(Int8Source::new(model, arguments.kernel.unwrap_or_else(Kernel::best))?)),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod float;
 pub mod int8;
+pub mod kernel;
 pub mod linear;
 pub mod math;
 pub mod model_file;
@@ -87,9 +88,9 @@ pub enum EngineError {
     #[error("this CPU lacks the instructions of the kernel `{kernel}`; its best is `{best}`")]
     Kernel {
         /// As asked.
-        kernel: int8::Kernel,
+        kernel: kernel::Kernel,
         /// The fastest that it can run.
-        best: int8::Kernel,
+        best: kernel::Kernel,
     },
     /// A model that this engine cannot run.
     #[error(transparent)]

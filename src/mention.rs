@@ -8,7 +8,8 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView2};
 
 use crate::document::ByteSpan;
-use crate::engine::linear::Linear;
+use crate::engine::kernel::Kernel;
+use crate::engine::kernel::dense::Dense;
 use crate::engine::math::softmax;
 use crate::engine::model_file::{ENTITY_TAGS, Model, ModelError};
 use crate::text::EncodedText;
@@ -50,7 +51,7 @@ pub struct Mention {
 
 /// The entity head: a linear layer over hidden states.
 pub struct EntityHead {
-    tags: Linear,
+    tags: Dense,
 }
 
 /// A word's rows with the probability of each kind: outside, then [`LABELS`]; and whether its first piece says `B`.
@@ -74,20 +75,20 @@ impl TaggedWord {
 }
 
 impl EntityHead {
-    /// Reads `entity.weight` `[9, hidden]` and `entity.bias` `[9]`.
+    /// Reads `entity.weight` `[9, hidden]` and `entity.bias` `[9]`, to run on `kernel`.
     ///
     /// # Errors
     ///
     /// [`ModelError`] if one is missing or has another shape.
-    pub fn read(model: &Model) -> Result<Self, ModelError> {
-        let tags = model.tensors()?.linear("entity", ENTITY_TAGS.len(), model.config().hidden_size)?;
+    pub fn read(model: &Model, kernel: Kernel) -> Result<Self, ModelError> {
+        let tags = model.tensors()?.dense("entity", ENTITY_TAGS.len(), model.config().hidden_size, kernel)?;
         Ok(EntityHead { tags })
     }
 
     /// Logits of [`ENTITY_TAGS`], `[tokens, 9]`, from hidden states `[tokens, hidden]`.
     #[must_use]
     pub fn logits(&self, hidden: ArrayView2<'_, f32>) -> Array2<f32> {
-        self.tags.apply(&hidden)
+        self.tags.apply(hidden)
     }
 
     /// The mentions that window number `at` of `encoded` owns, in order. `hidden` is `[tokens, hidden]` of that window.
@@ -229,7 +230,7 @@ mod tests {
     /// A head that reads tag logits straight off the hidden state, and hidden states that say `tag(piece)`.
     fn mentions_by_piece(text: &str, tag: impl Fn(usize) -> &'static str) -> Vec<(String, EntityLabel)> {
         let encoded = encode(text);
-        let head = EntityHead { tags: Linear::new(Array2::eye(9), ndarray::Array1::zeros(9)) };
+        let head = EntityHead { tags: Dense::new(Array2::eye(9).view(), &[0.0; 9], Kernel::best()) };
         let mut found = Vec::new();
         for (at, window) in encoded.windows.iter().enumerate() {
             let mut hidden = Array2::zeros((window.len(), 9));

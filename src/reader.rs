@@ -83,6 +83,11 @@ pub fn documents(sources: Vec<Source>, options: ReadOptions, read: BytesRead) ->
     sources.into_iter().flat_map(move |source| open(source, &options, &read))
 }
 
+/// The documents of JSON Lines that come from elsewhere than a source; `name` stands for it.
+pub fn json_lines<'b>(name: &str, bytes: impl BufRead + 'b, options: &ReadOptions) -> impl Iterator<Item = Input> + 'b {
+    JsonLines::new(name.to_owned(), bytes, None, options.limit(), options.fields.clone())
+}
+
 type Bytes = Box<dyn BufRead + Send>;
 
 /// What the name or the first bytes of a source say it holds.

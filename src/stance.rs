@@ -9,12 +9,17 @@
 //! logits = W₃ gelu(W₀ [m; a; m·a; mean of s; 1 if s names c else 0])        none, halted, suspended, continuing
 //! ```
 //!
+//! Keys and values are linear in *h*, so query(c) · key(h) is (Kᵀ query(c)) · h up to what all tokens share, and the
+//! weighted mean of values is the value of the weighted mean of *h*: both are computed once a company, or once a pair,
+//! instead of once a token. W₀ is applied part by part for the same reason.
+//!
 //! A document's score for a stance is the log-sum-exp over its sentences of (logit of the stance − logit of `none`), and
 //! 0 for `silent`; the softmax of these scores, divided by the calibration's temperature, is the probability.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
-use crate::engine::linear::Linear;
+use crate::engine::kernel::Kernel;
+use crate::engine::kernel::dense::Dense;
 use crate::engine::math::{gelu, log_sum_exp, softmax};
 use crate::engine::model_file::{Model, ModelError, SENTENCE_CLASSES};
 use crate::record::Stance;
@@ -26,11 +31,20 @@ const SPOKEN: [Stance; 3] = [Stance::Halted, Stance::Suspended, Stance::Continui
 
 /// The stance head.
 pub struct StanceHead {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    hidden: Linear,
-    output: Linear,
+    kernel: Kernel,
+    query: Dense,
+    /// Kᵀ, without a bias.
+    key: Dense,
+    value: Dense,
+    /// W₀ of m, with its bias.
+    of_vector: Dense,
+    /// W₀ of `[a; m·a]`.
+    of_attended: Dense,
+    /// W₀ of the mean of s.
+    of_sentence: Dense,
+    /// W₀ of the 1 if s names c.
+    of_named: Array1<f32>,
+    output: Dense,
 }
 
 /// Where a window names a company, or what it carries of it.
@@ -98,19 +112,28 @@ fn mean(hidden: ArrayView2<'_, f32>, rows: &Range<usize>) -> Array1<f32> {
 }
 
 impl StanceHead {
-    /// Reads `query`, `key`, `value`, `stance.0` and `stance.3`.
+    /// Reads `query`, `key`, `value`, `stance.0` and `stance.3`, to run on `kernel`, which this CPU must have.
     ///
     /// # Errors
     ///
     /// [`ModelError`] if one is missing or has another shape.
-    pub fn read(model: &Model) -> Result<Self, ModelError> {
+    pub fn read(model: &Model, kernel: Kernel) -> Result<Self, ModelError> {
         let (tensors, width) = (model.tensors()?, model.config().hidden_size);
+        let key = tensors.matrix("key.weight", width, width)?;
+        let hidden = tensors.matrix("stance.0.weight", width, 4 * width + 1)?;
+        let bias = tensors.values("stance.0.bias", &[width])?;
+        let none = vec![0.0; width];
+        let columns = |from: usize, to: usize| hidden.slice(s![.., from * width..to * width]);
         Ok(StanceHead {
-            query: tensors.linear("query", width, width)?,
-            key: tensors.linear("key", width, width)?,
-            value: tensors.linear("value", width, width)?,
-            hidden: tensors.linear("stance.0", width, 4 * width + 1)?,
-            output: tensors.linear("stance.3", SENTENCE_CLASSES.len(), width)?,
+            kernel,
+            query: tensors.dense("query", width, width, kernel)?,
+            key: Dense::new(key.t(), &none, kernel),
+            value: tensors.dense("value", width, width, kernel)?,
+            of_vector: Dense::new(columns(0, 1), &bias, kernel),
+            of_attended: Dense::new(columns(1, 3), &none, kernel),
+            of_sentence: Dense::new(columns(3, 4), &none, kernel),
+            of_named: hidden.column(4 * width).to_owned(),
+            output: tensors.dense("stance.3", SENTENCE_CLASSES.len(), width, kernel)?,
         })
     }
 
@@ -140,56 +163,70 @@ impl StanceHead {
                 Presence::Carried(vector) => row.assign(vector),
             }
         }
-        let (keys, values) = (self.key.apply(&hidden), self.value.apply(&hidden));
-        let mut attention = self.query.apply(&vectors.view()).dot(&keys.t());
-        attention /= (width as f32).sqrt();
-
-        let mut features = Array2::zeros((companies.len() * sentences.len(), 4 * width + 1));
+        let attention = self.attention(hidden, vectors.view());
+        let pairs = companies.len() * sentences.len();
+        let mut means = Array2::zeros((sentences.len(), width));
+        let mut attended = Array2::zeros((pairs, width));
+        // Per pair, the row of `vectors` with its m: the company's, or one of its own.
+        let mut vector_of = Vec::with_capacity(pairs);
         for (at, part) in sentences.iter().enumerate() {
-            let weights = &mut attention.slice(s![.., part.rows.clone()]).to_owned();
-            for mut row in weights.rows_mut() {
-                softmax(row.as_slice_mut().expect("a new array is contiguous"));
+            means.row_mut(at).assign(&mean(hidden, &part.rows));
+            let tokens = hidden.slice(s![part.rows.clone(), ..]);
+            for company in 0..companies.len() {
+                let mut weights: Vec<f32> = part.rows.clone().map(|row| attention[[row, company]]).collect();
+                softmax(&mut weights);
+                let mut sum = attended.row_mut(company * sentences.len() + at);
+                for (weight, token) in weights.into_iter().zip(tokens.rows()) {
+                    sum.scaled_add(weight, &token);
+                }
             }
-            let attended = weights.dot(&values.slice(s![part.rows.clone(), ..]));
-            let sentence_mean = mean(hidden, &part.rows);
-            for (company, presence) in companies.iter().enumerate() {
+        }
+        for (company, presence) in companies.iter().enumerate() {
+            for part in sentences {
                 let inside: Vec<Range<usize>> = match presence {
                     Presence::Named(mentions) => {
                         mentions.iter().filter(|m| part.rows.contains(&m.start)).cloned().collect()
                     }
                     Presence::Carried(_) => Vec::new(),
                 };
-                let vector =
-                    if inside.is_empty() { vectors.row(company).to_owned() } else { company_vector(hidden, &inside) };
-                let row = features.row_mut(company * sentences.len() + at);
-                fill(row, &vector, attended.row(company), &sentence_mean, !inside.is_empty());
+                if inside.is_empty() {
+                    vector_of.push(company);
+                } else {
+                    vector_of.push(vectors.nrows());
+                    vectors.push_row(company_vector(hidden, &inside).view()).expect("rows of one width");
+                }
             }
         }
-        let mut inner = self.hidden.apply(&features.view());
+        let attended = self.value.apply(attended.view());
+        let mut features = Array2::zeros((pairs, 2 * width));
+        for ((mut row, attended), &vector) in features.rows_mut().into_iter().zip(attended.rows()).zip(&vector_of) {
+            row.slice_mut(s![..width]).assign(&attended);
+            row.slice_mut(s![width..]).assign(&(&vectors.row(vector) * &attended));
+        }
+        let mut inner = self.of_attended.apply(features.view());
+        let (by_vector, by_sentence) = (self.of_vector.apply(vectors.view()), self.of_sentence.apply(means.view()));
+        for (pair, mut row) in inner.rows_mut().into_iter().enumerate() {
+            row += &by_vector.row(vector_of[pair]);
+            row += &by_sentence.row(pair % sentences.len());
+            if vector_of[pair] >= companies.len() {
+                row += &self.of_named;
+            }
+        }
         gelu(inner.as_slice_mut().expect("a new array is contiguous"));
-        let logits = self.output.apply(&inner.view());
+        let logits = self.output.apply(inner.view());
         let score = |company: usize, at: usize| {
             let row = logits.row(company * sentences.len() + at);
             SentenceScore { sentence: sentences[at].sentence, logits: [row[0], row[1], row[2], row[3]] }
         };
         (0..companies.len()).map(|c| (0..sentences.len()).map(|at| score(c, at)).collect()).collect()
     }
-}
 
-/// One row of features: `[m; a; m·a; mean; named]`.
-fn fill(
-    mut row: ndarray::ArrayViewMut1<'_, f32>,
-    vector: &Array1<f32>,
-    attended: ArrayView1<'_, f32>,
-    sentence_mean: &Array1<f32>,
-    named: bool,
-) {
-    let width = vector.len();
-    row.slice_mut(s![..width]).assign(vector);
-    row.slice_mut(s![width..2 * width]).assign(&attended);
-    row.slice_mut(s![2 * width..3 * width]).assign(&(vector * &attended));
-    row.slice_mut(s![3 * width..4 * width]).assign(sentence_mean);
-    row[4 * width] = f32::from(u8::from(named));
+    /// Scores of attention, `[tokens, companies]`, up to a constant of each company.
+    fn attention(&self, hidden: ArrayView2<'_, f32>, vectors: ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut turned = self.key.apply(self.query.apply(vectors).view());
+        turned /= (hidden.ncols() as f32).sqrt();
+        Dense::new(turned.view(), &vec![0.0; turned.nrows()], self.kernel).apply(hidden)
+    }
 }
 
 /// Pools the sentences' scores of one company into the probability of each stance, columns as [`Stance::ALL`].

@@ -381,15 +381,45 @@ fn options_of_the_torch_engine_say_what_they_need() {
 }
 
 #[test]
-fn int8_records_are_the_same_with_every_kernel_and_say_so() {
+fn records_are_the_same_with_every_kernel_and_only_other_numbers_are_named() {
     let folder = folder(&[("a.txt", STORY)]);
-    let (status, best, _) = extract(&folder, &["a.txt", "--precision", "int8"]);
+    let (status, best, _) = extract(&folder, &["a.txt"]);
     assert_eq!(status, 0);
-    assert!(best[0]["model"].as_str().is_some_and(|m| m.ends_with("+int8")), "{}", best[0]["model"]);
+    assert!(best[0]["model"].as_str().is_some_and(|m| !m.contains('+')), "{}", best[0]["model"]);
     assert!(!best[0]["companies"].as_array().expect("a list").is_empty());
     let (status, scalar, _) = extract(&folder, &["a.txt", "--precision", "int8", "--kernel", "scalar"]);
     assert_eq!((status, scalar), (0, best));
-    let (status, _, messages) = extract(&folder, &["a.txt", "--kernel", "scalar"]);
+    let (status, f32, _) = extract(&folder, &["a.txt", "--precision", "f32"]);
+    assert_eq!(status, 0);
+    assert!(f32[0]["model"].as_str().is_some_and(|m| m.ends_with("+f32")), "{}", f32[0]["model"]);
+    let (status, _, messages) = extract(&folder, &["a.txt", "--kernel", "scalar", "--precision", "f32"]);
     assert_eq!(status, 2);
-    assert!(messages.contains("--precision int8"), "{messages}");
+    assert!(messages.contains("leave `--precision f32` out"), "{messages}");
+}
+
+#[test]
+fn bench_measures_the_built_in_mix_and_given_texts() {
+    let folder = folder(&[("a.txt", STORY), ("empty.txt", b" ")]);
+    let bench = |arguments: &[&str]| {
+        let mut command = stancewire();
+        command.current_dir(folder.path()).args(["bench", "--seconds", "1", "--rounds", "1", "--threads", "2"]);
+        command.args(arguments).output().expect("runs")
+    };
+    let output = bench(&["--json", "a.txt", "empty.txt"]);
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["documents"], 1);
+    let threads: Vec<_> = report["speeds"].as_array().expect("a list").iter().map(|s| s["threads"].clone()).collect();
+    assert_eq!(threads, [1, 2]);
+    let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    let shares: f64 =
+        ["read", "tokenize", "encode", "heads", "write"].iter().map(|s| number(&format!("/stages/{s}"))).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{report}");
+    assert!(number("/speeds/0/tokens_per_second") > 0.0 && number("/peak/operations_per_second") > 1e8, "{report}");
+    let output = bench(&["--precision", "f32"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("the built-in mix: 14 documents") && !text.contains("peak"), "{text}");
+    let output = bench(&["empty.txt"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no text to measure with in empty.txt"));
 }

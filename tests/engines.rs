@@ -6,7 +6,8 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 use stancewire::batch::Batch;
 use stancewire::engine::float::F32Source;
-use stancewire::engine::int8::{Int8Source, Kernel};
+use stancewire::engine::int8::Int8Source;
+use stancewire::engine::kernel::Kernel;
 use stancewire::engine::model_file::{Model, ModelError};
 use stancewire::engine::{EngineError, EngineSource, Hidden};
 use stancewire::mention::EntityHead;
@@ -74,8 +75,9 @@ fn hidden_states_and_logits_are_those_of_pytorch() {
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let model = model();
     let mut engine = F32Source::new(&model).expect("weights").open().expect("an engine");
-    let entities = EntityHead::read(&model).expect("the entity head");
-    let head = StanceHead::read(&model).expect("the stance head");
+    let kernel = Kernel::best();
+    let entities = EntityHead::read(&model, kernel).expect("the entity head");
+    let head = StanceHead::read(&model, kernel).expect("the stance head");
     assert!(reference.windows.len() >= 3);
     for (at, of_window) in reference.windows.iter().enumerate() {
         let window = window(of_window);
@@ -192,6 +194,31 @@ fn int8_yields_the_same_bits_with_every_kernel_and_batch() {
         let twin = int8_bits(&model, Kernel::Scalar, &windows);
         for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
             assert_eq!(int8_bits(&model, kernel, &windows), twin, "{kernel} on {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn heads_yield_the_same_bits_with_every_kernel() {
+    let (reference, bytes) = fixture();
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let model = model();
+    for (at, of_window) in reference.windows.iter().enumerate() {
+        let (hidden, width) = tensor(&file, &format!("hidden.{at}"));
+        let states = ArrayView2::from_shape((hidden.len() / width, width), &hidden).expect("a matrix");
+        let mentions = |of: &Vec<[usize; 2]>| Presence::Named(of.iter().map(|&[a, b]| a..b).collect());
+        let companies: Vec<Presence> = of_window.companies.iter().map(mentions).collect();
+        let bits = |kernel| {
+            let entities = EntityHead::read(&model, kernel).expect("the entity head").logits(states);
+            let scores = StanceHead::read(&model, kernel).expect("the stance head");
+            let scores = scores.score(&window(of_window), states, &companies);
+            let scores = scores.iter().flatten().flat_map(|score| score.logits);
+            entities.into_iter().chain(scores).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let twin = bits(Kernel::Scalar);
+        assert!(twin.len() > 9 * states.nrows() && !companies.is_empty());
+        for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
+            assert_eq!(bits(kernel), twin, "{kernel}, window {at}");
         }
     }
 }

@@ -1,29 +1,21 @@
 //! The encoder in 8 bits: faster than [`crate::engine::float`], and the same bits on every CPU.
 //!
 //! Weights are quantized per output when the engine is opened, activations per token as they arise; sums are exact
-//! integers. Softmax, GELU and layer normalization are computed in f32, attention's products in 16-bit integers
-//! (`attention`). No row depends on its neighbours beyond its own window, no token is padding, and nothing is allocated
+//! integers. Softmax, GELU and layer normalization are computed in f32, attention's products in 16-bit integers. No row depends on its neighbours beyond its own window, no token is padding, and nothing is allocated
 //! once the buffers have grown.
 //!
-//! How every CPU yields the same bits, `simd` says.
+//! How every CPU yields the same bits, [`crate::engine::kernel`] says.
 
-mod attention;
-mod elementwise;
-mod product;
-mod simd;
-#[cfg(test)]
-mod tests;
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-use std::fmt;
 use std::sync::Arc;
 
-use self::attention::{Attend, Scratch};
-use self::elementwise::{AddNorm, Norm, Quantize, Quantized, padded};
-use self::product::{Packed, Product};
-use self::simd::{Portable, Simd};
 use crate::batch::Batch;
+use crate::engine::kernel::Kernel;
+use crate::engine::kernel::attention::{Attend, Scratch};
+use crate::engine::kernel::elementwise::{AddNorm, Norm, Quantize, Quantized, padded};
+use crate::engine::kernel::product::{Packed, Product};
+use crate::engine::kernel::simd::{Op, Portable, Simd};
+#[cfg(target_arch = "x86_64")]
+use crate::engine::kernel::x86;
 use crate::engine::model_file::{EncoderConfig, Model, ModelError, StoredMatrix, Tensors};
 use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
@@ -32,65 +24,6 @@ use crate::text::window::Window;
 const BLOCK_ROWS: usize = 48;
 /// Rows of windows that go through the layers together: enough to amortize reading the weights.
 const GROUP_ROWS: usize = 384;
-
-/// Instructions that the products run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kernel {
-    /// Plain Rust for any CPU
-    Scalar,
-    /// 256-bit vectors of x86-64
-    Avx2,
-    /// The same with 8-bit products
-    #[value(name = "avxvnni")]
-    AvxVnni,
-    /// 512-bit vectors with 8-bit products
-    #[value(name = "avx512vnni")]
-    Avx512Vnni,
-}
-
-impl Kernel {
-    /// All kernels, the fastest last.
-    pub const ALL: [Kernel; 4] = [Kernel::Scalar, Kernel::Avx2, Kernel::AvxVnni, Kernel::Avx512Vnni];
-
-    /// The name that `--kernel` takes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kernel::Scalar => "scalar",
-            Kernel::Avx2 => "avx2",
-            Kernel::AvxVnni => "avxvnni",
-            Kernel::Avx512Vnni => "avx512vnni",
-        }
-    }
-
-    /// Whether this CPU has the instructions.
-    #[must_use]
-    pub fn is_supported(self) -> bool {
-        match self {
-            Kernel::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => x86::Avx2::detected(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::AvxVnni => x86::AvxVnni::detected(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni => x86::Avx512Vnni::detected(),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
-        }
-    }
-
-    /// The fastest kernel of this CPU.
-    #[must_use]
-    pub fn best() -> Self {
-        *Kernel::ALL.iter().rfind(|kernel| kernel.is_supported()).unwrap_or(&Kernel::Scalar)
-    }
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The encoder's weights in 8 bits, packed for one kernel and shared by the engines of all workers.
 pub struct Int8Source {
@@ -135,7 +68,7 @@ impl EngineSource for Int8Source {
     }
 
     fn tag_suffix(&self) -> &'static str {
-        "+int8"
+        ""
     }
 }
 
@@ -270,7 +203,7 @@ impl<S: Simd> Engine for Int8Engine<S> {
 }
 
 /// Runs a kernel.
-fn enter<S: Simd>(op: impl simd::Op<S>) {
+fn enter<S: Simd>(op: impl Op<S>) {
     #[expect(unsafe_code, reason = "an encoder for `S` is only made where the CPU has its features")]
     // SAFETY: `Int8Source::new` has checked it.
     unsafe {

@@ -18,6 +18,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::engine::kernel::Kernel;
+use crate::engine::kernel::dense::Dense;
 use crate::engine::linear::Linear;
 use crate::text::{TextEncoder, TokenizerError};
 
@@ -390,6 +392,16 @@ impl<'m> Tensors<'m> {
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Linear, ModelError> {
         let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
         Ok(Linear::new(weight, self.vector(&format!("{name}.bias"), outputs)?))
+    }
+
+    /// As [`Tensors::linear`], for the heads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensors::stored`].
+    pub fn dense(&self, name: &str, outputs: usize, inputs: usize, kernel: Kernel) -> Result<Dense, ModelError> {
+        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
+        Ok(Dense::new(weight.view(), &self.values(&format!("{name}.bias"), &[outputs])?, kernel))
     }
 }
 

@@ -4,10 +4,12 @@ use std::any::type_name;
 
 use proptest::prelude::*;
 
+use super::Kernel;
 use super::attention::{Attend, Scratch};
-use super::elementwise::{AddNorm, Norm, Quantize, Quantized, padded};
+use super::dense::Dense;
+use super::elementwise::{AddNorm, Norm, Quantize, Quantized, exp2_nonpositive, gelu, padded};
 use super::product::{Packed, Product};
-use super::simd::{Op, Portable, Simd};
+use super::simd::{LANES, Op, Portable, Simd};
 use crate::engine::math;
 
 /// Runs `$check::<S>` for every implementation that this CPU has.
@@ -140,7 +142,7 @@ fn all_kernels_equal_the_scalar_twin_at_odd_sizes_and_extreme_values() {
         }
     }
     // On a CPU with none of the vector kernels there is nothing to compare.
-    assert!(checked > 0 || super::Kernel::best() == super::Kernel::Scalar);
+    assert!(checked > 0 || Kernel::best() == Kernel::Scalar);
 }
 
 proptest! {
@@ -265,4 +267,161 @@ fn attention_is_near_that_of_f32() {
     }
     let padding = |row: &[f32]| row[width..].iter().all(|&v| v == 0.0);
     assert!(ours.chunks_exact(padded(width)).all(padding));
+}
+
+fn dense(kernel: Kernel, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<u32> {
+    let (inputs, outputs) = (weight.len() / bias.len(), bias.len());
+    let view = |values, rows, columns| ndarray::ArrayView2::from_shape((rows, columns), values).expect("a matrix");
+    let out = Dense::new(view(weight, outputs, inputs), bias, kernel).apply(view(x, x.len() / inputs, inputs));
+    out.iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn dense_outputs_are_chains_from_the_bias_on_with_every_kernel() {
+    for (count, inputs, outputs) in [(0, 3, 2), (1, 1, 1), (5, 384, 9), (13, 77, 33), (30, 16, 16), (2, 1000, 40)] {
+        let (x, weight) = (random(count * inputs, 1, 2.0), random(outputs * inputs, 2, 0.5));
+        let bias = random(outputs, 3, 1.0);
+        let chain = |row: usize, output: usize| {
+            (0..inputs).fold(bias[output], |sum, k| sum + x[row * inputs + k] * weight[output * inputs + k])
+        };
+        let plain: Vec<u32> = (0..count * outputs).map(|at| chain(at / outputs, at % outputs).to_bits()).collect();
+        for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
+            assert_eq!(dense(kernel, &x, &weight, &bias), plain, "{kernel} on {count} × {inputs} × {outputs}");
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the portable implementation needs no feature")]
+fn power_of_two(x: f32, scale: f32) -> f32 {
+    // SAFETY: `Portable` needs no feature.
+    unsafe { exp2_nonpositive::<Portable>([x; LANES], scale)[0] }
+}
+
+#[expect(unsafe_code, reason = "the portable implementation needs no feature")]
+fn activated(x: f32) -> f32 {
+    // SAFETY: `Portable` needs no feature.
+    unsafe { gelu::<Portable>([x; LANES])[0] }
+}
+
+#[test]
+fn powers_of_two_and_gelu_are_exact_to_their_bounds() {
+    let (mut worst_power, mut worst_gelu) = (0.0_f64, 0.0_f64);
+    for i in 0..200_000 {
+        let x = i as f32 / 10_000.0 - 10.0;
+        let exact = f64::from(x - 10.0).exp2() * 8191.0;
+        worst_power = worst_power.max((f64::from(power_of_two(x - 10.0, 8191.0)) - exact).abs() / exact);
+        let mut exact = [x];
+        math::gelu(&mut exact);
+        worst_gelu = worst_gelu.max(f64::from((activated(x) - exact[0]).abs()));
+    }
+    assert!(worst_power < 3e-6, "{worst_power}");
+    assert!(worst_gelu < 1e-4, "{worst_gelu}");
+    assert!(power_of_two(f32::NEG_INFINITY, 1.0) < 1e-37);
+}
+
+/// Values whose last byte lies before a page that nobody may touch, their first after another.
+#[cfg(target_os = "linux")]
+struct Guarded {
+    map: *mut u8,
+    size: usize,
+    len: usize,
+    at_end: bool,
+}
+
+#[cfg(target_os = "linux")]
+impl Guarded {
+    const PAGE: usize = 4096;
+
+    #[expect(unsafe_code, reason = "pages are protected by system calls")]
+    fn new(values: &[f32], at_end: bool) -> Self {
+        let size = size_of_val(values).next_multiple_of(Self::PAGE) + 2 * Self::PAGE;
+        // SAFETY: a new mapping of `size` bytes, its first and last page then taken away.
+        let map = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let map = libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+            assert_ne!(map, libc::MAP_FAILED);
+            assert_eq!(libc::mprotect(map, Self::PAGE, libc::PROT_NONE), 0);
+            assert_eq!(libc::mprotect(map.add(size - Self::PAGE), Self::PAGE, libc::PROT_NONE), 0);
+            map.cast::<u8>()
+        };
+        let mut guarded = Guarded { map, size, len: values.len(), at_end };
+        guarded.values().copy_from_slice(values);
+        guarded
+    }
+
+    #[expect(unsafe_code, reason = "a slice of the mapping")]
+    fn values(&mut self) -> &mut [f32] {
+        let end = self.size - Self::PAGE;
+        let start = if self.at_end { end - self.len * size_of::<f32>() } else { Self::PAGE };
+        // SAFETY: `len` aligned values lie between the two guards, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.map.add(start).cast(), self.len) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Guarded {
+    #[expect(unsafe_code, reason = "unmaps what was mapped")]
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`.
+        unsafe { libc::munmap(self.map.cast(), self.size) };
+    }
+}
+
+/// Runs every kernel on values between guard pages: a read or write beyond them kills the test.
+#[cfg(target_os = "linux")]
+fn stays_between_guards<S: Simd>(count: usize, width: usize, at_end: bool) {
+    let stride = padded(width);
+    let guard = |values: &[f32]| Guarded::new(values, at_end);
+    let (mut x, mut y) = (guard(&rows(count, width, 1, 1.0)), guard(&rows(count, width, 2, 1.0)));
+    let norm = Norm::new(&random(width, 3, 1.0), &random(width, 4, 1.0), 1e-12);
+    let mut quantized = Quantized::<S>::new();
+    quantized.reset(count, stride);
+    enter(AddNorm { x: x.values(), y: Some(y.values()), norm: &norm, out: &mut quantized, first: 0 });
+    enter(Quantize { x: x.values(), out: &mut quantized, first: 0 });
+    let outputs = 37;
+    let packed = Packed::<S>::new(&random(outputs * width, 5, 0.3), &random(outputs, 6, 1.0), width);
+    let mut out = guard(&vec![0.0; count * packed.outputs()]);
+    let partial = &mut Vec::new();
+    enter(Product { x: &quantized, first: 0, weights: &packed, gelu: true, out: out.values(), partial });
+    let (heads, depth) = (2, width);
+    let stride = padded(3 * heads * depth);
+    let mut all = guard(&rows(count, stride, 7, 1.0));
+    let out_stride = padded(heads * depth);
+    let mut out = guard(&vec![0.0; count * out_stride]);
+    let scratch = &mut Scratch::default();
+    let (query_key_value, out) = (all.values(), out.values());
+    enter::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn kernels_touch_nothing_beyond_their_rows() {
+    for (count, width) in [(1, 1), (2, 17), (7, 33), (13, 16), (20, 48)] {
+        for at_end in [true, false] {
+            stays_between_guards::<Portable>(count, width, at_end);
+            on_every_kernel!(stays_between_guards(count, width, at_end));
+        }
+        let (x, weight, bias) = (random(count * width, 1, 1.0), random(9 * width, 2, 1.0), random(9, 3, 1.0));
+        for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
+            let mut guarded = Guarded::new(&x, true);
+            assert_eq!(dense(kernel, guarded.values(), &weight, &bias), dense(kernel, &x, &weight, &bias));
+        }
+    }
+}
+
+#[test]
+fn the_probe_and_the_workloads_run_on_every_kernel() {
+    use super::probe::{Workload, peak_operations};
+    for kernel in Kernel::ALL.into_iter().filter(|k| k.is_supported()) {
+        assert!(peak_operations(kernel, std::time::Duration::from_millis(1)) > 1e7, "{kernel}");
+        for workload in [
+            Workload::Product { rows: 5, inputs: 20, outputs: 30, gelu: true },
+            Workload::Attention { tokens: 7, heads: 2, depth: 8 },
+            Workload::AddNorm { rows: 3, width: 20 },
+        ] {
+            let mut run = workload.prepare(kernel);
+            run();
+            run();
+        }
+    }
 }

@@ -11,30 +11,30 @@ use super::simd::{Op, Simd};
 
 /// AVX2.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(in crate::engine) struct Avx2;
 
 /// AVX2 and AVX-VNNI.
 #[derive(Clone, Copy)]
-pub(super) struct AvxVnni;
+pub(in crate::engine) struct AvxVnni;
 
 /// AVX-512 F, BW and VNNI.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512Vnni;
+pub(in crate::engine) struct Avx512Vnni;
 
 impl Avx2 {
-    pub(super) fn detected() -> bool {
+    pub(in crate::engine) fn detected() -> bool {
         is_x86_feature_detected!("avx2")
     }
 }
 
 impl AvxVnni {
-    pub(super) fn detected() -> bool {
+    pub(in crate::engine) fn detected() -> bool {
         is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
     }
 }
 
 impl Avx512Vnni {
-    pub(super) fn detected() -> bool {
+    pub(in crate::engine) fn detected() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -52,10 +52,34 @@ macro_rules! halves {
     };
 }
 
+/// Folds 8 lanes by halves.
+macro_rules! fold_half {
+    ($a:expr, $f:ident) => {{
+        let a = $a;
+        let four = $f(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let two = $f(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32($f(two, _mm_shuffle_ps::<1>(two, two)))
+    }};
+}
+
+/// The sum of 8 lanes.
+#[inline(always)]
+unsafe fn fold_half_int(a: __m256i) -> i32 {
+    // SAFETY: the caller's CPU has AVX2.
+    unsafe {
+        let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+    }
+}
+
 /// What AVX2 and AVX-VNNI share. A vector is a pair of registers, lanes 0–7 and 8–15.
 macro_rules! two_registers {
     () => {
         const TILE_ROWS: usize = 6;
+        const TILE_PANELS: usize = 1;
+        const ATTENTION_ROWS: usize = 6;
+        const ATTENTION_PANELS: usize = 1;
         type F = (__m256, __m256);
         type I = (__m256i, __m256i);
 
@@ -99,12 +123,6 @@ macro_rules! two_registers {
         }
 
         #[inline(always)]
-        unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
-            // SAFETY: as above.
-            unsafe { halves!(_mm256_div_ps, a, b) }
-        }
-
-        #[inline(always)]
         unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
             // SAFETY: as above.
             unsafe { halves!(_mm256_max_ps, a, b) }
@@ -117,14 +135,21 @@ macro_rules! two_registers {
         }
 
         #[inline(always)]
-        unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
+        unsafe fn fold_add(a: Self::F) -> f32 {
             // SAFETY: as above.
-            unsafe {
-                (
-                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x.0, limit.0), value.0),
-                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x.1, limit.1), value.1),
-                )
-            }
+            unsafe { fold_half!(_mm256_add_ps(a.0, a.1), _mm_add_ps) }
+        }
+
+        #[inline(always)]
+        unsafe fn fold_max(a: Self::F) -> f32 {
+            // SAFETY: as above.
+            unsafe { fold_half!(_mm256_max_ps(a.0, a.1), _mm_max_ps) }
+        }
+
+        #[inline(always)]
+        unsafe fn fold_min(a: Self::F) -> f32 {
+            // SAFETY: as above.
+            unsafe { fold_half!(_mm256_min_ps(a.0, a.1), _mm_min_ps) }
         }
 
         #[inline(always)]
@@ -143,10 +168,7 @@ macro_rules! two_registers {
         unsafe fn power_of_two(shifted: Self::F) -> Self::F {
             // SAFETY: as above.
             unsafe {
-                let of = |s| {
-                    let biased = _mm256_add_epi32(_mm256_castps_si256(s), _mm256_set1_epi32(127));
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-                };
+                let of = |s| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(s)));
                 (of(shifted.0), of(shifted.1))
             }
         }
@@ -182,6 +204,12 @@ macro_rules! two_registers {
         unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
             // SAFETY: as above.
             unsafe { halves!(_mm256_sub_epi32, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn fold_int(a: Self::I) -> i32 {
+            // SAFETY: as above.
+            unsafe { fold_half_int(_mm256_add_epi32(a.0, a.1)) }
         }
 
         #[inline(always)]
@@ -320,7 +348,10 @@ impl Simd for AvxVnni {
 
 impl Simd for Avx512Vnni {
     const GROUP: usize = 4;
-    const TILE_ROWS: usize = 12;
+    const TILE_ROWS: usize = 6;
+    const TILE_PANELS: usize = 4;
+    const ATTENTION_ROWS: usize = 12;
+    const ATTENTION_PANELS: usize = 2;
     type Activation = u8;
     type Weight = i8;
     type F = __m512;
@@ -373,12 +404,6 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
-        // SAFETY: as above.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-
-    #[inline(always)]
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: as above.
         unsafe { _mm512_max_ps(a, b) }
@@ -391,9 +416,21 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
+    unsafe fn fold_add(a: Self::F) -> f32 {
         // SAFETY: as above.
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, limit), value) }
+        unsafe { fold_half!(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)), _mm_add_ps) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold_max(a: Self::F) -> f32 {
+        // SAFETY: as above.
+        unsafe { fold_half!(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)), _mm_max_ps) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold_min(a: Self::F) -> f32 {
+        // SAFETY: as above.
+        unsafe { fold_half!(_mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)), _mm_min_ps) }
     }
 
     #[inline(always)]
@@ -411,10 +448,7 @@ impl Simd for Avx512Vnni {
     #[inline(always)]
     unsafe fn power_of_two(shifted: Self::F) -> Self::F {
         // SAFETY: as above.
-        unsafe {
-            let biased = _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-        }
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(shifted))) }
     }
 
     #[inline(always)]
@@ -445,6 +479,12 @@ impl Simd for Avx512Vnni {
     unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
         // SAFETY: as above.
         unsafe { _mm512_sub_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold_int(a: Self::I) -> i32 {
+        // SAFETY: as above.
+        unsafe { fold_half_int(_mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64::<1>(a))) }
     }
 
     #[inline(always)]

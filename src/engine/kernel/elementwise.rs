@@ -1,30 +1,30 @@
-//! Row by row: layer normalization, quantization, and the functions of `engine::math` in vectors.
+//! Row by row: layer normalization, quantization, and the functions between products.
 
 #![allow(unsafe_code)]
 
-use super::simd::{LANES, Op, Simd};
+use super::simd::{LANES, Op, Simd, nearest};
 
 /// `n` rounded up to whole vectors.
-pub(super) fn padded(n: usize) -> usize {
+pub(in crate::engine) fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
 
 /// Activations of some rows, quantized row by row to 0..=255: x ≈ scale · (q − zero).
-pub(super) struct Quantized<S: Simd> {
+pub(in crate::engine) struct Quantized<S: Simd> {
     /// Values of a row, a multiple of [`LANES`]; those beyond the true width stand for 0.
-    pub(super) stride: usize,
-    pub(super) values: Vec<S::Activation>,
-    pub(super) scales: Vec<f32>,
-    pub(super) zeros: Vec<i32>,
+    pub(in crate::engine) stride: usize,
+    pub(in crate::engine) values: Vec<S::Activation>,
+    pub(in crate::engine) scales: Vec<f32>,
+    pub(in crate::engine) zeros: Vec<i32>,
 }
 
 impl<S: Simd> Quantized<S> {
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         Quantized { stride: 0, values: Vec::new(), scales: Vec::new(), zeros: Vec::new() }
     }
 
     /// Makes room for `rows` rows of `stride` values; what is there is to be overwritten.
-    pub(super) fn reset(&mut self, rows: usize, stride: usize) {
+    pub(in crate::engine) fn reset(&mut self, rows: usize, stride: usize) {
         self.stride = stride;
         self.values.resize(rows * stride, S::Activation::default());
         self.scales.resize(rows, 0.0);
@@ -33,7 +33,7 @@ impl<S: Simd> Quantized<S> {
 }
 
 /// Gain and bias of a layer normalization, padded with 0 to whole vectors.
-pub(super) struct Norm {
+pub(in crate::engine) struct Norm {
     gain: Vec<f32>,
     bias: Vec<f32>,
     epsilon: f32,
@@ -41,7 +41,7 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn new(gain: &[f32], bias: &[f32], epsilon: f32) -> Self {
+    pub(in crate::engine) fn new(gain: &[f32], bias: &[f32], epsilon: f32) -> Self {
         assert_eq!(gain.len(), bias.len(), "one bias per gain");
         let width = gain.len();
         let pad = |values: &[f32]| [values, &vec![0.0; padded(width) - width]].concat();
@@ -50,12 +50,12 @@ impl Norm {
 }
 
 /// Quantizes rows.
-pub(super) struct Quantize<'a, S: Simd> {
+pub(in crate::engine) struct Quantize<'a, S: Simd> {
     /// `[rows, stride]`
-    pub(super) x: &'a [f32],
-    pub(super) out: &'a mut Quantized<S>,
+    pub(in crate::engine) x: &'a [f32],
+    pub(in crate::engine) out: &'a mut Quantized<S>,
     /// First row of `out` to write.
-    pub(super) first: usize,
+    pub(in crate::engine) first: usize,
 }
 
 impl<S: Simd> Op<S> for Quantize<'_, S> {
@@ -71,15 +71,15 @@ impl<S: Simd> Op<S> for Quantize<'_, S> {
 }
 
 /// x ← norm(x + y) for rows, and the same quantized.
-pub(super) struct AddNorm<'a, S: Simd> {
+pub(in crate::engine) struct AddNorm<'a, S: Simd> {
     /// `[rows, stride]`
-    pub(super) x: &'a mut [f32],
+    pub(in crate::engine) x: &'a mut [f32],
     /// As `x`; nothing is added without it.
-    pub(super) y: Option<&'a [f32]>,
-    pub(super) norm: &'a Norm,
-    pub(super) out: &'a mut Quantized<S>,
+    pub(in crate::engine) y: Option<&'a [f32]>,
+    pub(in crate::engine) norm: &'a Norm,
+    pub(in crate::engine) out: &'a mut Quantized<S>,
     /// First row of `out` to write.
-    pub(super) first: usize,
+    pub(in crate::engine) first: usize,
 }
 
 impl<S: Simd> Op<S> for AddNorm<'_, S> {
@@ -99,22 +99,6 @@ impl<S: Simd> Op<S> for AddNorm<'_, S> {
     }
 }
 
-/// 16 lanes, folded by halves: the tree of `engine::math`.
-#[inline(always)]
-pub(super) unsafe fn fold<S: Simd>(lanes: S::F, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut values = [0.0; LANES];
-    // SAFETY: an array of 16 lanes.
-    unsafe { S::store(values.as_mut_ptr(), lanes) };
-    let mut width = LANES / 2;
-    while width > 0 {
-        for at in 0..width {
-            values[at] = f(values[at], values[at + width]);
-        }
-        width /= 2;
-    }
-    values[0]
-}
-
 #[inline(always)]
 unsafe fn add_norm_row<S: Simd>(row: &mut [f32], added: Option<&[f32]>, norm: &Norm) {
     // SAFETY: all rows and parameters have as many values, a multiple of 16; so below.
@@ -130,7 +114,7 @@ unsafe fn add_norm_row<S: Simd>(row: &mut [f32], added: Option<&[f32]>, norm: &N
             sum = S::add(sum, value);
         }
         let width = norm.width as f32;
-        let mean = fold::<S>(sum, |a, b| a + b) / width;
+        let mean = S::fold_add(sum) / width;
         let middle = S::splat(mean);
         let mut squares = S::splat(0.0);
         for at in (0..row.len()).step_by(LANES) {
@@ -139,7 +123,7 @@ unsafe fn add_norm_row<S: Simd>(row: &mut [f32], added: Option<&[f32]>, norm: &N
             squares =
                 S::add(squares, if at + LANES > norm.width { clear::<S>(square, norm.width - at) } else { square });
         }
-        let variance = fold::<S>(squares, |a, b| a + b) / width;
+        let variance = S::fold_add(squares) / width;
         let scale = S::splat(1.0 / (variance + norm.epsilon).sqrt());
         for at in (0..row.len()).step_by(LANES) {
             let off = S::sub(S::load(x.add(at)), middle);
@@ -173,11 +157,11 @@ unsafe fn quantize_row<S: Simd>(row: &[f32], out: &mut Quantized<S>, at: usize) 
             let value = S::load(x.add(at));
             (low, high) = (S::min(value, low), S::max(value, high));
         }
-        let low = fold::<S>(low, |a, b| if a < b { a } else { b });
-        let high = fold::<S>(high, |a, b| if a > b { a } else { b });
+        let low = S::fold_min(low);
+        let high = S::fold_max(high);
         let range = high - low;
         let (scale, inverse) = if range > 0.0 { (range / 255.0, 255.0 / range) } else { (0.0, 0.0) };
-        let zero = (-low * inverse).round_ties_even();
+        let zero = nearest(-low * inverse);
         let (factor, shift, bottom, top) = (S::splat(inverse), S::splat(zero), S::splat(0.0), S::splat(255.0));
         for at in (0..row.len()).step_by(LANES) {
             let value = S::add(S::mul(S::load(x.add(at)), factor), shift);
@@ -188,51 +172,39 @@ unsafe fn quantize_row<S: Simd>(row: &[f32], out: &mut Quantized<S>, at: usize) 
     }
 }
 
-/// [`crate::engine::math::exp_nonpositive`] in 16 lanes.
+/// 2ˣ · `scale` for x ≤ 0; relative error below 3e-6, and 0 · `scale` about for x below -126.
+///
+/// A minimax polynomial of degree 4 on [-½, ½], times a power of two put together in the exponent.
 #[inline(always)]
-pub(super) unsafe fn exp_nonpositive<S: Simd>(x: S::F) -> S::F {
+pub(in crate::engine) unsafe fn exp2_nonpositive<S: Simd>(x: S::F, scale: f32) -> S::F {
     // SAFETY: inside `enter`.
     unsafe {
-        let limit = S::splat(-87.0);
-        let round = S::splat(12_582_912.0);
-        let clamped = S::max(x, limit);
-        let shifted = S::add(S::mul(clamped, S::splat(std::f32::consts::LOG2_E)), round);
-        let n = S::sub(shifted, round);
-        let r = S::sub(S::sub(clamped, S::mul(n, S::splat(0.693_359_4))), S::mul(n, S::splat(-2.121_944_4e-4)));
-        let mut p = S::splat(1.987_569_1e-4);
-        for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-            p = S::add(S::mul(p, r), S::splat(c));
+        // Adding this rounds to the nearest integer and leaves that, with the exponent's bias, in the low bits.
+        let round = S::splat(12_582_912.0 + 127.0);
+        let x = S::max(x, S::splat(-126.0));
+        let shifted = S::add(x, round);
+        let rest = S::sub(x, S::sub(shifted, round));
+        let mut p = S::splat(9.570_076e-3 * scale);
+        for c in [0.055_917_893, 0.240_247_46, 0.693_121_8, 0.999_999_3] {
+            p = S::add(S::mul(p, rest), S::splat(c * scale));
         }
-        let mantissa = S::add(S::add(S::mul(S::mul(p, r), r), r), S::splat(1.0));
-        S::keep_from(x, limit, S::mul(mantissa, S::power_of_two(shifted)))
+        S::mul(p, S::power_of_two(shifted))
     }
 }
 
-/// [`crate::engine::math::gelu`] in 16 lanes.
+/// The Gaussian error linear unit x·Φ(x) (Hendrycks & Gimpel 2016); absolute error below 1e-4.
+///
+/// Φ(x) − ½ is an odd minimax polynomial of degree 15 on [-4.25, 4.25] whose ends are ±½.
 #[inline(always)]
-pub(super) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
+pub(in crate::engine) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
     // SAFETY: inside `enter`.
     unsafe {
-        let e = erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2)));
-        S::mul(S::mul(S::splat(0.5), x), S::add(S::splat(1.0), e))
-    }
-}
-
-/// [`crate::engine::math::erf`] in 16 lanes.
-#[inline(always)]
-unsafe fn erf<S: Simd>(x: S::F) -> S::F {
-    // SAFETY: inside `enter`.
-    unsafe {
-        let x = S::min(S::max(x, S::splat(-4.0)), S::splat(4.0));
-        let x2 = S::mul(x, x);
-        let mut p = S::splat(-2.726_142_3e-10);
-        for c in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906_3e-4, -2.954_6e-3, -0.016_096_034] {
-            p = S::add(S::mul(p, x2), S::splat(c));
+        let y = S::min(S::max(x, S::splat(-4.25)), S::splat(4.25));
+        let y2 = S::mul(y, y);
+        let mut p = S::splat(-8.460_637e-10);
+        for c in [7.570_988e-8, -2.938_845_7e-6, 6.552_773e-5, -9.404_53e-4, 9.257_849e-3, -0.065_453_56, 0.398_420_1] {
+            p = S::add(S::mul(p, y2), S::splat(c));
         }
-        let mut q = S::splat(-1.456_607_2e-5);
-        for c in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
-            q = S::add(S::mul(q, x2), S::splat(c));
-        }
-        S::div(S::mul(x, p), q)
+        S::mul(x, S::add(S::splat(0.5), S::mul(y, p)))
     }
 }

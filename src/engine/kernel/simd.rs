@@ -8,11 +8,11 @@
 use std::ops::{Deref, DerefMut};
 
 /// Lanes of a vector.
-pub(super) const LANES: usize = 16;
+pub(in crate::engine) const LANES: usize = 16;
 
 /// Numbers from the start of a cache line on, so that no vector of 64 bytes lies across two.
 #[derive(Default)]
-pub(super) struct Aligned<T> {
+pub(in crate::engine) struct Aligned<T> {
     values: Vec<T>,
     start: usize,
     len: usize,
@@ -23,14 +23,14 @@ impl<T: Copy + Default> Aligned<T> {
     const LINE: usize = 64;
 
     /// `len` numbers, all 0.
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(in crate::engine) fn zeros(len: usize) -> Self {
         let mut all = Aligned::default();
         all.clear_to(len);
         all
     }
 
     /// Replaces the content by `len` zeros.
-    pub(super) fn clear_to(&mut self, len: usize) {
+    pub(in crate::engine) fn clear_to(&mut self, len: usize) {
         let spare = Self::LINE / size_of::<T>();
         self.values.clear();
         self.values.resize(len + spare, T::default());
@@ -53,6 +53,28 @@ impl<T> DerefMut for Aligned<T> {
     }
 }
 
+/// Runs `$body` with the constant `$panels`, 1, 2 or 4, that `$count` is.
+macro_rules! with_panels {
+    ($count:expr, $panels:ident => $body:expr) => {
+        match $count {
+            1 => {
+                const $panels: usize = 1;
+                $body
+            }
+            2 => {
+                const $panels: usize = 2;
+                $body
+            }
+            4 => {
+                const $panels: usize = 4;
+                $body
+            }
+            _ => unreachable!("no implementation has other tiles"),
+        }
+    };
+}
+pub(in crate::engine) use with_panels;
+
 /// Runs `$body` with the constant `$rows`, 1 to 12, that `$count` is.
 macro_rules! with_rows {
     ($count:expr, $rows:ident => $body:expr) => {
@@ -68,10 +90,10 @@ macro_rules! with_rows {
         }
     };
 }
-pub(super) use with_rows;
+pub(in crate::engine) use with_rows;
 
 /// A kernel on buffers of one implementation.
-pub(super) trait Op<S: Simd> {
+pub(in crate::engine) trait Op<S: Simd> {
     /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call.
     ///
     /// # Safety
@@ -86,11 +108,17 @@ pub(super) trait Op<S: Simd> {
 ///
 /// Every function but [`Simd::enter`] must be called from inside it. Pointers must be valid for the lanes that are read or
 /// written; they need no alignment.
-pub(super) trait Simd: Copy + Send + Sync + 'static {
+pub(in crate::engine) trait Simd: Copy + Send + Sync + 'static {
     /// Neighbouring values of k that [`Simd::dot`] multiplies and adds up in each lane.
     const GROUP: usize;
-    /// Rows of a tile of products; as many as registers hold.
+    /// Rows of a tile of products.
     const TILE_ROWS: usize;
+    /// Panels of 16 outputs of a tile of products: rows times panels sums are as many as registers hold.
+    const TILE_PANELS: usize;
+    /// Rows of a tile of attention, whose products have 1 panel or [`Simd::ATTENTION_PANELS`].
+    const ATTENTION_ROWS: usize;
+    /// See [`Simd::ATTENTION_ROWS`].
+    const ATTENTION_PANELS: usize;
     /// A quantized activation, 0 to 255.
     type Activation: Copy + Default + Send + Sync;
     /// A quantized weight, -127 to 127.
@@ -113,17 +141,20 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
-    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
     /// The larger; `b` if either is NaN.
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// The smaller; `b` if either is NaN.
     unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
-    /// `value` where `x` ≥ `limit`, else 0.
-    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F;
-    /// To the nearest integer, ties to even; |a| must be below 2³¹.
+    /// The sum of the lanes by halves: lane n with lane n + 8, then with n + 4, n + 2, n + 1.
+    unsafe fn fold_add(a: Self::F) -> f32;
+    /// The largest lane, by halves as [`Simd::fold_add`].
+    unsafe fn fold_max(a: Self::F) -> f32;
+    /// The smallest lane, by halves as [`Simd::fold_add`].
+    unsafe fn fold_min(a: Self::F) -> f32;
+    /// To the nearest integer, ties to even; |a| must be at most 2²².
     unsafe fn round(a: Self::F) -> Self::I;
     unsafe fn to_float(a: Self::I) -> Self::F;
-    /// 2ⁿ for n in the low bits of a float made by adding 1.5 · 2²³ to an integer; n must lie in -126..=127.
+    /// The float whose exponent, bias included, is in the low 8 bits of `shifted`.
     unsafe fn power_of_two(shifted: Self::F) -> Self::F;
 
     unsafe fn splat_int(value: i32) -> Self::I;
@@ -131,6 +162,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_int(to: *mut i32, value: Self::I);
     unsafe fn add_int(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I;
+    /// The sum of the lanes.
+    unsafe fn fold_int(a: Self::I) -> i32;
     /// The low 32 bits of the products.
     unsafe fn mul_int(a: Self::I, b: Self::I) -> Self::I;
     /// Stores lanes within 0..=255.
@@ -155,7 +188,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
 
 /// Plain arrays; what all else must equal.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(in crate::engine) struct Portable;
 
 fn map<A: Copy, B>(a: [A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
     a.map(f)
@@ -165,6 +198,25 @@ fn zip<A: Copy, B>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> B) -> [B; L
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
+/// To the nearest integer, ties to even, for |a| up to 2²²; `round_ties_even` is a call where the CPU's baseline has no
+/// instruction for it.
+pub(in crate::engine) fn nearest(a: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
+    (a + ROUND) - ROUND
+}
+
+/// Folds by halves.
+fn fold<A: Copy>(mut a: [A; LANES], f: impl Fn(A, A) -> A) -> A {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            a[lane] = f(a[lane], a[lane + width]);
+        }
+        width /= 2;
+    }
+    a[0]
+}
+
 fn halves(pair: i32) -> [i32; 2] {
     [i32::from(pair as i16), pair >> 16]
 }
@@ -172,6 +224,9 @@ fn halves(pair: i32) -> [i32; 2] {
 impl Simd for Portable {
     const GROUP: usize = 2;
     const TILE_ROWS: usize = 6;
+    const TILE_PANELS: usize = 1;
+    const ATTENTION_ROWS: usize = 6;
+    const ATTENTION_PANELS: usize = 1;
     type Activation = i16;
     type Weight = i16;
     type F = [f32; LANES];
@@ -215,11 +270,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a / b)
-    }
-
-    #[inline(always)]
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |a, b| if a > b { a } else { b })
     }
@@ -230,13 +280,23 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn keep_from(x: Self::F, limit: Self::F, value: Self::F) -> Self::F {
-        std::array::from_fn(|lane| if x[lane] >= limit[lane] { value[lane] } else { 0.0 })
+    unsafe fn fold_add(a: Self::F) -> f32 {
+        fold(a, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn fold_max(a: Self::F) -> f32 {
+        fold(a, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn fold_min(a: Self::F) -> f32 {
+        fold(a, |a, b| if a < b { a } else { b })
     }
 
     #[inline(always)]
     unsafe fn round(a: Self::F) -> Self::I {
-        map(a, |a| a.round_ties_even() as i32)
+        map(a, |a| nearest(a) as i32)
     }
 
     #[inline(always)]
@@ -246,7 +306,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn power_of_two(shifted: Self::F) -> Self::F {
-        map(shifted, |s| f32::from_bits(s.to_bits().wrapping_add(127) << 23))
+        map(shifted, |s| f32::from_bits(s.to_bits() << 23))
     }
 
     #[inline(always)]
@@ -274,6 +334,11 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sub_int(a: Self::I, b: Self::I) -> Self::I {
         zip(a, b, i32::wrapping_sub)
+    }
+
+    #[inline(always)]
+    unsafe fn fold_int(a: Self::I) -> i32 {
+        fold(a, i32::wrapping_add)
     }
 
     #[inline(always)]
