@@ -1,6 +1,6 @@
 //! Windows → hidden states: the seam between the text and the encoders that can read it.
 //!
-//! [`float`] is the readable reference and the default, [`int8`] the faster twin; `torch` (with the feature of that name) runs the same weights through `rust-bert`,
+//! [`int8`] is the default, [`float`] the readable reference; `torch` (with the feature of that name) runs the same weights through `rust-bert`,
 //! an independent judge and the way to a GPU. Whatever runs the encoder sits behind [`Engine`]; what all of them share is
 //! one [`model_file::Model`].
 

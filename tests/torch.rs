@@ -131,7 +131,7 @@ fn margin(company: &Value) -> f64 {
 
 /// Compares both engines' records; returns documents, companies, and those that differ because they are narrow.
 fn compare(input: &Path) -> (usize, usize, Vec<String>) {
-    let own = records(input, &[]);
+    let own = records(input, &["--precision", "f32"]);
     let theirs = records(input, &["--engine", "torch", "--device", "cpu"]);
     assert_eq!(own.len(), theirs.len());
     let (mut companies, mut narrow) = (0, Vec::new());
