@@ -70,12 +70,13 @@ def newswire(root):
         at, size = at + size, 3 + (at * 7 + size) % 6
 
 
-def unlabelled(root):
-    """Texts for the teacher: financial paragraphs (FinEntity, ODC-BY), news sentences (NewsMTSC, MIT), Wikinews (MEANTIME, CC BY)."""
+def unlabelled(root, every=3):
+    """Texts for the teacher: financial paragraphs (FinEntity, ODC-BY), one in `every` of the news sentences (NewsMTSC, MIT),
+    Wikinews (MEANTIME, CC BY)."""
     for n, p in enumerate(json.load(open(f"{root}/sentiment/finentity/FinEntity.json", encoding="utf8"))):
         yield f"finentity-{n}", p["content"]
     for n, line in enumerate(open(f"{root}/sentiment/newsmtsc/train.jsonl", encoding="utf8")):
-        if n % 3 == 0:
+        if n % every == 0:
             yield f"newsmtsc-{n}", json.loads(line)["sentence_normalized"]
     for path in sorted(glob.glob(f"{root}/ner/meantime/GOLD/*/*.naf")):
         if "Stock_Market" not in path:

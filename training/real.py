@@ -1,16 +1,30 @@
-"""Real sentences of an openly licensed set with our labels. The annotation file holds ids, offsets and labels, never text;
-the sentences are rebuilt from the set's own file.
+"""Real texts of openly licensed sets with our labels. The annotation file holds ids, offsets and labels, never text;
+the texts are rebuilt from the sets' own files.
 
-usage: real.py texts GMB.zip                                one sentence a line: id, tab, text
-       real.py pack GMB.zip MARKUP.txt... > real.jsonl      annotated markup (corpus/ANNOTATION.md) -> ids, offsets, labels
-       real.py build GMB.zip real.jsonl > documents.jsonl   ids, offsets, labels -> annotated documents, as corpus/*.jsonl
+usage: real.py sheet DATA ID...                        the texts with their sentences numbered, for an annotator
+       real.py pack DATA NOTES.txt... > real.jsonl     an annotator's notes -> ids, offsets, labels
+       real.py build DATA real.jsonl > documents.jsonl ids, offsets, labels -> annotated documents, as corpus/*.jsonl
+
+An id is gmb-N (sentence N of the Groningen Meaning Bank), gmb-N+K (K sentences from N on), sentfin-N, finentity-N, newsmtsc-N
+or the file name of an article of MEANTIME. Notes are blocks like this one (corpus/ANNOTATION.md says what the labels mean):
+
+=== gmb-15366+7
+market: Israel
+c1 | Bank Hapoalim | silent | none | none
+name c1 | Hapoalim               further names of c1; the first is in its line
+ORG | Israeli police | Knesset   organisations that are no companies; LOC, PER alike
+ev c1 | 3 | the bank             words of sentence 3 that report the stance of c1
+
+Each name marks every occurrence of it in the text as whole words, the longer name first. "at N" before a name restricts it to sentence N.
 """
-import hashlib, json, re, sys
+import csv, glob, hashlib, json, re, sys
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))
 import data as D
 import markup
+import pool
 
 OPENING = re.compile(r"([(\[$]) ")
 CLOSING = re.compile(r" ([.,;:?!%)\]]|'s\b|n't\b|')")
@@ -23,37 +37,135 @@ def text_of(words):
     return CLOSING.sub(r"\1", OPENING.sub(r"\1", quoted)).replace("  ", " ").strip()
 
 
-def gmb_texts(path):
-    return {f"gmb-{i}": text_of(words) for i, (words, _) in enumerate(D.gmb(path))}
+class Texts:
+    """The texts of the sets under a folder, by id."""
+
+    def __init__(self, root):
+        self.sentences = [text_of(words) for words, _ in D.gmb(f"{root}/ner/gmb/ner_dataset.csv.zip")]
+        self.texts = {key: text.strip() for key, text in pool.unlabelled(root, every=1)}
+        for row in csv.DictReader(open(f"{root}/sentiment/sentfin/SEntFiN.csv", encoding="utf8")):
+            self.texts[f"sentfin-{row['S No.']}"] = row["Title"].strip()
+
+    def __getitem__(self, key):
+        block = re.fullmatch(r"gmb-(\d+)(?:\+(\d+))?", key)
+        if block:
+            first, count = int(block.group(1)), int(block.group(2) or 1)
+            return " ".join(self.sentences[first:first + count])
+        return self.texts[key]
 
 
 def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def sheet(texts, keys):
+    for key in keys:
+        print("===", key)
+        for number, (a, b) in enumerate(D.sentences(texts[key]), 1):
+            print(f"{number}: {texts[key][a:b]}")
+        print()
+
+
+class Bad(ValueError):
+    pass
+
+
+def whole_words(text, surface, within):
+    a, b = within
+    pattern = rf"(?<!\w){re.escape(surface)}(?!\w)"
+    return [m.span() for m in re.compile(pattern).finditer(text, a, b)]
+
+
+def annotated(key, lines, text):
+    sentences = D.sentences(text)
+    companies, names, evidence, market = {}, [], [], None
+
+    def place(number):
+        if not number.isdigit() or not 1 <= int(number) <= len(sentences):
+            raise Bad(f"there is no sentence {number!r}")
+        return sentences[int(number) - 1]
+
+    def add(surfaces, owner):
+        for surface in surfaces:
+            at = re.match(r"at (\d+) (.+)", surface)
+            surface, within = (at.group(2), place(at.group(1))) if at else (surface, (0, len(text)))
+            spans = whole_words(text, surface, within)
+            if not spans:
+                raise Bad(f"the text has no {surface!r}")
+            names.extend((*span, owner, bool(at)) for span in spans)
+
+    for line in lines:
+        kind, *rest = [part.strip() for part in line.split("|")]
+        if line.startswith("market:"):
+            market = line[7:].strip() or None
+        elif re.fullmatch(r"c\d+", kind) and len(rest) == 4:
+            name, stance, disclosure, scope = rest
+            if stance not in markup.STANCES or disclosure not in markup.DISCLOSURES or scope not in markup.SCOPES or kind in companies:
+                raise Bad(f"bad values in {line!r}")
+            if (stance == "silent") != (scope == "none"):
+                raise Bad(f"scope none goes with silent only: {line!r}")
+            companies[kind] = dict(key=kind, stance=stance, disclosure=disclosure, scope=scope)
+            add([name], kind)
+        elif re.fullmatch(r"name c\d+", kind) and kind[5:] in companies:
+            add(rest, kind[5:])
+        elif kind in ("ORG", "LOC", "PER"):
+            add(rest, kind)
+        elif re.fullmatch(r"ev c\d+", kind) and kind[3:] in companies and len(rest) == 2:
+            evidence.append((kind[3:], *rest))
+        else:
+            raise Bad(f"cannot read {line!r}")
+    # The longer name wins, then one that is restricted to a sentence.
+    mentions, entities, taken = [], [], []
+    for a, b, owner, _ in sorted(set(names), key=lambda n: (n[0] - n[1], not n[3])):
+        if any(a < y and b > x for x, y in taken):
+            continue
+        taken.append((a, b))
+        if owner in companies:
+            mentions.append(dict(start=a, end=b, company=owner, named=True, stance=None))
+        else:
+            entities.append(dict(start=a, end=b, label=owner))
+    for owner, number, words in evidence:
+        spans = whole_words(text, words, place(number))
+        if not spans:
+            raise Bad(f"sentence {number} has no {words!r}")
+        a, b = spans[0]
+        stance = companies[owner]["stance"]
+        named = [m for m in mentions if m["start"] == a and m["end"] == b and m["company"] == owner]
+        if named:
+            named[0]["stance"] = stance
+        else:
+            mentions.append(dict(start=a, end=b, company=owner, named=False, stance=stance))
+    for c in companies.values():
+        own = [m for m in mentions if m["company"] == c["key"]]
+        if not any(m["named"] for m in own):
+            raise Bad(f"{c['key']} is named nowhere")
+        if c["stance"] != "silent" and all(m["stance"] is None for m in own):
+            raise Bad(f"{c['key']} is {c['stance']} without a sentence that says so (ev {c['key']} | N | words)")
+    order = lambda span: (span["start"], span["end"])
+    return dict(id=key, sha256=digest(text), market=market, companies=list(companies.values()),
+                mentions=sorted(mentions, key=order), entities=sorted(entities, key=order))
+
+
 def pack(texts, paths):
+    failed = 0
     for path in paths:
-        for block in re.split(r"(?m)^=== (?=id:)", Path(path).read_text(encoding="utf8")):
-            if not block.strip():
-                continue
-            doc = markup.parse(block)
-            text = texts[doc["id"]]
-            if doc["text"] != text:
-                sys.exit(f"{path}: {doc['id']} is not the set's sentence")
-            without = lambda spans: [{k: v for k, v in s.items() if k != "surface"} for s in spans]
-            # A company's name is where it stands in the text.
-            companies = [{k: v for k, v in c.items() if k != "name"} for c in doc["companies"]]
-            record = dict(id=doc["id"], sha256=digest(text), market=doc["market"] or None, companies=companies,
-                          mentions=without(doc["mentions"]), entities=without(doc["entities"]))
-            print(json.dumps(record))
+        for block in re.split(r"(?m)^=== ", Path(path).read_text(encoding="utf8"))[1:]:
+            key, *lines = [line.strip() for line in block.strip().splitlines() if line.strip()]
+            try:
+                print(json.dumps(annotated(key, lines, texts[key])))
+            except (Bad, KeyError) as e:
+                print(f"{path}: {key}: {e}", file=sys.stderr)
+                failed += 1
+    if failed:
+        sys.exit(f"{failed} blocks to mend")
 
 
 def build(texts, path):
     for line in open(path, encoding="utf8"):
         doc = json.loads(line)
-        text = texts.get(doc["id"], "")
+        text = texts[doc["id"]]
         if digest(text) != doc.pop("sha256"):
-            sys.exit(f"{doc['id']}: another version of the set; its sentence is not the annotated one")
+            sys.exit(f"{doc['id']}: another version of the set; its text is not the annotated one")
         for span in doc["mentions"] + doc["entities"]:
             span["surface"] = text[span["start"]:span["end"]]
         for company in doc["companies"]:
@@ -63,12 +175,11 @@ def build(texts, path):
 
 
 def main():
-    if len(sys.argv) < 3 or sys.argv[1] not in ("texts", "pack", "build"):
+    if len(sys.argv) < 4 or sys.argv[1] not in ("sheet", "pack", "build"):
         sys.exit(__doc__)
-    texts = gmb_texts(sys.argv[2])
-    if sys.argv[1] == "texts":
-        for key, text in texts.items():
-            print(key, text, sep="\t")
+    texts = Texts(sys.argv[2])
+    if sys.argv[1] == "sheet":
+        sheet(texts, sys.argv[3:])
     elif sys.argv[1] == "pack":
         pack(texts, sys.argv[3:])
     else:
