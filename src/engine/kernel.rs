@@ -1,6 +1,6 @@
 //! The arithmetic of engines and heads in vectors, the same bits on every CPU.
 //!
-//! Kernels are written once over 16 lanes of a [`simd::Simd`]; implementations differ in registers only. Sums of integers
+//! Kernels are written once over 16 lanes of a `simd::Simd`; implementations differ in registers only. Sums of integers
 //! are exact; an f32 output is one chain over k ascending, or lane by lane and then by halves; products are not fused with
 //! sums; division and square root are those of IEEE 754, and `exp`, `erf` and `ln` our own.
 
