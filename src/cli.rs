@@ -117,7 +117,7 @@ pub struct BenchArgs {
     #[arg(value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     /// Seconds of each measurement
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
     /// Measurements of each number of threads, in turn; their median is reported
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(3).expect("not 0"))]

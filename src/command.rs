@@ -66,6 +66,8 @@ struct Machine {
     model: Arc<Model>,
     heads: Arc<Heads>,
     engines: Box<dyn EngineSource>,
+    /// Of the heads, and of the encoder in int8.
+    kernel: Kernel,
     options: RunOptions,
 }
 
@@ -78,11 +80,12 @@ impl Machine {
             None => Model::embedded().context("the model inside the program is damaged")?,
         };
         let model = Arc::new(model);
-        let engines = open_engines(arguments, &model)?;
-        let heads = Arc::new(Heads::read(&model, arguments.kernel.unwrap_or_else(Kernel::best))?);
+        let kernel = arguments.kernel.unwrap_or_else(Kernel::best);
+        let engines = open_engines(arguments, kernel, &model)?;
+        let heads = Arc::new(Heads::read(&model, kernel)?);
         let threads = arguments.threads.unwrap_or_else(cores);
         let batch_tokens = arguments.batch_tokens.unwrap_or_else(|| engines.batch_tokens());
-        Ok(Machine { model, heads, engines, options: RunOptions { threads, batch_tokens } })
+        Ok(Machine { model, heads, engines, kernel, options: RunOptions { threads, batch_tokens } })
     }
 
     /// The tag of the model and of what makes its numbers differ from the default engine's.
@@ -97,7 +100,7 @@ fn cores() -> NonZeroUsize {
     NonZeroUsize::new(num_cpus::get_physical()).map_or(allowed, |physical| allowed.min(physical))
 }
 
-fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
+fn open_engines(arguments: &RunArgs, kernel: Kernel, model: &Arc<Model>) -> anyhow::Result<Box<dyn EngineSource>> {
     if arguments.engine == EngineName::Torch {
         if arguments.kernel.is_some() {
             anyhow::bail!("--kernel is for the embedded engine");
@@ -112,7 +115,7 @@ fn open_engines(arguments: &RunArgs, model: &Arc<Model>) -> anyhow::Result<Box<d
             anyhow::bail!("--kernel is for the int8 encoder\nhint: leave `--precision f32` out")
         }
         Some(Precision::F32) => Ok(Box::new(F32Source::new(model)?)),
-        _ => Ok(Box::new(Int8Source::new(model, arguments.kernel.unwrap_or_else(Kernel::best))?)),
+        _ => Ok(Box::new(Int8Source::new(model, kernel)?)),
     }
 }
 

@@ -60,6 +60,13 @@ impl FieldNames {
     }
 }
 
+impl Default for ReadOptions {
+    /// Documents of up to 16 MiB, fields by their usual names.
+    fn default() -> Self {
+        ReadOptions { max_bytes: 16 << 20, fields: FieldNames::default() }
+    }
+}
+
 impl ReadOptions {
     fn limit(&self) -> u64 {
         if self.max_bytes == 0 { MAX_TEXT_BYTES } else { self.max_bytes.min(MAX_TEXT_BYTES) }

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{ExitStatus, Machine, closed_pipe_is_success};
+use super::{ExitStatus, Machine, closed_pipe_is_success, tell};
 use crate::analysis::Analyzer;
-use crate::cli::{BenchArgs, EngineName, Precision, RunArgs};
+use crate::cli::BenchArgs;
 use crate::document::{Document, Input};
 use crate::engine::kernel::{Kernel, probe};
 use crate::engine::model_file::EncoderConfig;
 use crate::output::{OutputOptions, write_record};
 use crate::pipeline::{self, RunOptions};
-use crate::reader::{BytesRead, FieldNames, ReadOptions, discover, documents, json_lines};
+use crate::reader::{BytesRead, ReadOptions, discover, documents, json_lines};
 use crate::record::Record;
 
 /// The built-in mix is made of these stories.
@@ -85,7 +85,7 @@ struct Peak {
 pub(super) fn run(arguments: &BenchArgs) -> anyhow::Result<ExitStatus> {
     let machine = Machine::open(&arguments.run)?;
     let (texts, inputs) = texts(&arguments.inputs)?;
-    let seconds = Duration::from_secs(arguments.seconds.max(1));
+    let seconds = Duration::from_secs(arguments.seconds);
     let (stages, encoder_rate, tokens) = stages(&machine, &inputs, seconds)?;
     let most = machine.options.threads.get();
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|&n| n < most).collect();
@@ -96,7 +96,8 @@ pub(super) fn run(arguments: &BenchArgs) -> anyhow::Result<ExitStatus> {
             rates.push(throughput(&machine, &inputs, threads, seconds)?);
         }
     }
-    let kernel = kernel(&arguments.run);
+    // Other numbers than int8's are named by the engine's suffix.
+    let kernel = machine.engines.tag_suffix().is_empty().then_some(machine.kernel);
     let report = Report {
         program: concat!("stancewire ", env!("CARGO_PKG_VERSION")),
         model: machine.tag(),
@@ -116,26 +117,21 @@ pub(super) fn run(arguments: &BenchArgs) -> anyhow::Result<ExitStatus> {
     closed_pipe_is_success(io::stdout().write_all(text.as_bytes()))
 }
 
-fn kernel(arguments: &RunArgs) -> Option<Kernel> {
-    let int8 = arguments.engine == EngineName::Embedded && arguments.precision.is_none_or(|p| p == Precision::Int8);
-    int8.then(|| arguments.kernel.unwrap_or_else(Kernel::best))
-}
-
 /// What is measured with, and its name.
 fn texts(paths: &[PathBuf]) -> anyhow::Result<(String, Vec<Input>)> {
     if paths.is_empty() {
         return Ok(("the built-in mix".to_owned(), built_in()));
     }
     let name = paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let inputs: Vec<Input> = documents(discover(paths)?, options_of_reading(), BytesRead::default())
-        .filter(|input| input.error.is_none() && !input.document.text.trim().is_empty())
-        .collect();
+    let all: Vec<Input> = documents(discover(paths)?, ReadOptions::default(), BytesRead::default()).collect();
+    let found = all.len();
+    let is_text = |input: &Input| input.error.is_none() && !input.document.text.trim().is_empty();
+    let inputs: Vec<Input> = all.into_iter().filter(is_text).collect();
     anyhow::ensure!(!inputs.is_empty(), "no text to measure with in {name}");
+    if inputs.len() < found {
+        tell(&format!("{} documents without a text are left out", found - inputs.len()));
+    }
     Ok((name, inputs))
-}
-
-fn options_of_reading() -> ReadOptions {
-    ReadOptions { max_bytes: 16 << 20, fields: FieldNames::default() }
 }
 
 /// Every story, its headline as a feed item, and two long texts of all stories.
@@ -149,7 +145,7 @@ fn built_in() -> Vec<Input> {
 
 /// Documents and tokens per second of the whole pipeline.
 fn throughput(machine: &Machine, inputs: &[Input], threads: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
-    let Machine { model, heads, engines, options } = machine;
+    let Machine { model, heads, engines, options, .. } = machine;
     let threads = NonZeroUsize::new(threads).context("at least one thread")?;
     let output = OutputOptions { model: machine.tag(), min_confidence: 0.0, with_text: false };
     let start = Instant::now();
@@ -188,13 +184,13 @@ fn stages(machine: &Machine, inputs: &[Input], time: Duration) -> anyhow::Result
         })
         .collect();
     let output = OutputOptions { model: machine.tag(), min_confidence: 0.0, with_text: false };
-    let Machine { model, heads, engines, options } = machine;
+    let Machine { model, heads, engines, options, .. } = machine;
     let mut analyzer = Analyzer::new(Arc::clone(model), Arc::clone(heads), engines.open()?, options.batch_tokens);
     let (mut read, mut write, mut tokens, mut all) = (Duration::ZERO, Duration::ZERO, 0, 0);
     let start = Instant::now();
     while start.elapsed() < time || all == 0 {
         let reading = Instant::now();
-        let again: Vec<Input> = json_lines("bench", &lines[..], &options_of_reading()).collect();
+        let again: Vec<Input> = json_lines("bench", &lines[..], &ReadOptions::default()).collect();
         read += reading.elapsed();
         for group in again.chunks(GROUP) {
             let analyses = analyzer.analyze(group);

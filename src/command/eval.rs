@@ -39,7 +39,7 @@ fn predict(gold: &[GoldDocument], machine: &Machine) -> anyhow::Result<Vec<Predi
         Input { document, error: None }
     });
     let mut lines = Vec::new();
-    let Machine { model, heads, engines, options: run_options } = machine;
+    let Machine { model, heads, engines, options: run_options, .. } = machine;
     pipeline::run(inputs, model, heads, engines.as_ref(), *run_options, |record| {
         write_record(&mut lines, &record, &options)
     })?;

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     let mut progress = Progress::new(total_bytes, read.clone(), shown);
     let mut summary = Summary::default();
     let inputs = documents(sources, read_options(arguments), read);
-    let Machine { model, heads, engines, options: run_options } = &machine;
+    let Machine { model, heads, engines, options: run_options, .. } = &machine;
     let result = pipeline::run(inputs, model, heads, engines.as_ref(), *run_options, |record| {
         summary.add(&record, arguments.min_confidence);
         progress.advance(record.tokens);

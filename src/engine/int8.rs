@@ -9,13 +9,11 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::engine::kernel::Kernel;
 use crate::engine::kernel::attention::{Attend, Scratch};
 use crate::engine::kernel::elementwise::{AddNorm, Norm, Quantize, Quantized, padded};
 use crate::engine::kernel::product::{Packed, Product};
-use crate::engine::kernel::simd::{Op, Portable, Simd};
-#[cfg(target_arch = "x86_64")]
-use crate::engine::kernel::x86;
+use crate::engine::kernel::simd::{Simd, run};
+use crate::engine::kernel::{Kernel, with_kernel};
 use crate::engine::model_file::{EncoderConfig, Model, ModelError, StoredMatrix, Tensors};
 use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
@@ -41,17 +39,7 @@ impl Int8Source {
         if !kernel.is_supported() {
             return Err(EngineError::Kernel { kernel, best: Kernel::best() });
         }
-        let open = match kernel {
-            Kernel::Scalar => opener::<Portable>(model)?,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => opener::<x86::Avx2>(model)?,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::AvxVnni => opener::<x86::AvxVnni>(model)?,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni => opener::<x86::Avx512Vnni>(model)?,
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => return Err(EngineError::Kernel { kernel, best: Kernel::Scalar }),
-        };
+        let open = with_kernel!(kernel, S => opener::<S>(model))?;
         Ok(Int8Source { open })
     }
 }
@@ -202,15 +190,6 @@ impl<S: Simd> Engine for Int8Engine<S> {
     }
 }
 
-/// Runs a kernel.
-fn enter<S: Simd>(op: impl Op<S>) {
-    #[expect(unsafe_code, reason = "an encoder for `S` is only made where the CPU has its features")]
-    // SAFETY: `Int8Source::new` has checked it.
-    unsafe {
-        S::enter(op);
-    }
-}
-
 impl<S: Simd> Encoder<S> {
     /// Leaves the windows' hidden states in `buffers.x`.
     fn run(&self, windows: &[&Window], buffers: &mut Buffers<S>) {
@@ -239,7 +218,7 @@ impl<S: Simd> Encoder<S> {
         }
         let Buffers { x, quantized, .. } = buffers;
         quantized.reset(rows, stride);
-        enter(AddNorm { x, y: None, norm: &self.norm, out: quantized, first: 0 });
+        run(AddNorm { x, y: None, norm: &self.norm, out: quantized, first: 0 });
     }
 
     /// Leaves the attention's contexts in `buffers.context`.
@@ -251,7 +230,7 @@ impl<S: Simd> Encoder<S> {
         query_key_value.resize(rows * stride, 0.0);
         for (block, out) in query_key_value.chunks_mut(BLOCK_ROWS * stride).enumerate() {
             let (first, weights) = (block * BLOCK_ROWS, &layer.query_key_value);
-            enter(Product { x: quantized, first, weights, gelu: false, out, partial });
+            run(Product { x: quantized, first, weights, gelu: false, out, partial });
         }
         // Beyond the true width contexts stay 0.
         context.clear();
@@ -261,7 +240,7 @@ impl<S: Simd> Encoder<S> {
             let (of_window, rest) = input.split_at(window.len() * stride);
             let (out, others) = output.split_at_mut(window.len() * out_stride);
             let (depth, scratch) = (width / heads, &mut *attention);
-            enter::<S>(Attend { query_key_value: of_window, stride, heads, depth, out, out_stride, scratch });
+            run::<S>(Attend { query_key_value: of_window, stride, heads, depth, out, out_stride, scratch });
             (input, output) = (rest, others);
         }
     }
@@ -278,17 +257,17 @@ impl<S: Simd> Layer<S> {
             added.resize(x.len(), 0.0);
             inner.resize(rows * self.intermediate.outputs(), 0.0);
             block.reset(rows, stride);
-            enter(Quantize { x: context, out: block, first: 0 });
+            run(Quantize { x: context, out: block, first: 0 });
             let weights = &self.attention_output;
-            enter(Product { x: block, first: 0, weights, gelu: false, out: added, partial });
-            enter(AddNorm { x, y: Some(added), norm: &self.attention_norm, out: quantized, first });
+            run(Product { x: block, first: 0, weights, gelu: false, out: added, partial });
+            run(AddNorm { x, y: Some(added), norm: &self.attention_norm, out: quantized, first });
             let weights = &self.intermediate;
-            enter(Product { x: quantized, first, weights, gelu: true, out: inner, partial });
+            run(Product { x: quantized, first, weights, gelu: true, out: inner, partial });
             block.reset(rows, self.intermediate.outputs());
-            enter(Quantize { x: inner, out: block, first: 0 });
+            run(Quantize { x: inner, out: block, first: 0 });
             let weights = &self.output;
-            enter(Product { x: block, first: 0, weights, gelu: false, out: added, partial });
-            enter(AddNorm { x, y: Some(added), norm: &self.output_norm, out: quantized, first });
+            run(Product { x: block, first: 0, weights, gelu: false, out: added, partial });
+            run(AddNorm { x, y: Some(added), norm: &self.output_norm, out: quantized, first });
         }
     }
 }

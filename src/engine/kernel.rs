@@ -2,7 +2,7 @@
 //!
 //! Kernels are written once over 16 lanes of a `simd::Simd`; implementations differ in registers only. Sums of integers
 //! are exact; an f32 output is one chain over k ascending, or lane by lane and then by halves; products are not fused with
-//! sums; division and square root are those of IEEE 754, and `exp`, `erf` and `ln` our own.
+//! sums; division and square root are those of IEEE 754, and powers of two and GELU are our own polynomials.
 
 pub(in crate::engine) mod attention;
 pub mod dense;
@@ -16,6 +16,8 @@ mod tests;
 pub(in crate::engine) mod x86;
 
 use std::fmt;
+
+use simd::Simd;
 
 /// Instructions that kernels run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,7 +53,7 @@ impl Kernel {
     #[must_use]
     pub fn is_supported(self) -> bool {
         match self {
-            Kernel::Scalar => true,
+            Kernel::Scalar => simd::Portable::detected(),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => x86::Avx2::detected(),
             #[cfg(target_arch = "x86_64")]
@@ -75,3 +77,33 @@ impl fmt::Display for Kernel {
         f.write_str(self.name())
     }
 }
+
+/// Evaluates `$body` with `$simd` for the implementation of `$kernel`, which this CPU must have.
+macro_rules! with_kernel {
+    ($kernel:expr, $simd:ident => $body:expr) => {
+        match $kernel {
+            $crate::engine::kernel::Kernel::Scalar => {
+                type $simd = $crate::engine::kernel::simd::Portable;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::engine::kernel::Kernel::Avx2 => {
+                type $simd = $crate::engine::kernel::x86::Avx2;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::engine::kernel::Kernel::AvxVnni => {
+                type $simd = $crate::engine::kernel::x86::AvxVnni;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::engine::kernel::Kernel::Avx512Vnni => {
+                type $simd = $crate::engine::kernel::x86::Avx512Vnni;
+                $body
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            other => unreachable!("the kernel `{other}` is not supported here"),
+        }
+    };
+}
+pub(in crate::engine) use with_kernel;

@@ -1,4 +1,5 @@
-//! A fully connected layer in f32.
+//! A fully connected layer in f32, as the f32 encoder uses it; that of the heads, whose sums no CPU changes, is
+//! [`crate::engine::kernel::dense`].
 //!
 //! Products run on one thread through `ndarray` (`matrixmultiply`): a safe interface to strided views, pure Rust, no
 //! pool of its own inside ours, and blocks of fixed depth, so that an output element is the same sum whatever the number

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::elementwise::{exp2_nonpositive, padded};
-use super::simd::{Aligned, LANES, Op, Simd, with_panels, with_rows};
+use super::simd::{Aligned, LANES, Op, Simd, tile_sums, with_panels, with_rows};
 
 /// Most rows of a tile, of all implementations.
 const MOST_ROWS: usize = 12;
@@ -52,7 +52,7 @@ impl<S: Simd> Op<S> for Attend<'_> {
         let width = heads * depth;
         assert!(query_key_value.len() == tokens * stride && stride >= 3 * width);
         assert!(out.len() == tokens * out_stride && out_stride >= width);
-        let shape = Shape { tokens, padded_tokens: padded(tokens), depth, padded_depth: padded(depth), stride };
+        let shape = Shape::new(tokens, depth, stride);
         scratch.reset(&shape);
         for head in 0..heads {
             let part = |which: usize| &query_key_value[which * width + head * depth..];
@@ -62,7 +62,7 @@ impl<S: Simd> Op<S> for Attend<'_> {
                 let value_scale = pack_values::<S>(part(2), &shape, scratch);
                 let mut row = 0;
                 while row < tokens {
-                    let count = S::ATTENTION_ROWS.min(tokens - row);
+                    let count = S::TALL_ROWS.min(tokens - row);
                     let queries = &part(0)[row * stride..];
                     let target = &mut out[row * out_stride + head * depth..];
                     with_rows!(count, ROWS => {
@@ -81,17 +81,19 @@ struct Shape {
     depth: usize,
     padded_depth: usize,
     stride: usize,
+    /// Largest quantized query and key with which a product of two rows cannot leave 32 bits.
+    top: f32,
+    /// The same for values, which are multiplied by weights.
+    top_value: f32,
 }
 
 impl Shape {
-    /// Largest quantized value with which a product of two rows cannot leave 32 bits.
-    fn top(&self) -> f32 {
-        TOP.min((i32::MAX as f32 / self.padded_depth as f32).sqrt().floor() - 1.0)
-    }
-
-    /// As [`Shape::top`], for values that are multiplied by weights.
-    fn top_value(&self) -> f32 {
-        TOP.min((i32::MAX as f32 / (self.padded_tokens as f32 * (TOP_WEIGHT + 1.0))).floor() - 1.0).max(1.0)
+    fn new(tokens: usize, depth: usize, stride: usize) -> Self {
+        const MOST: f32 = i32::MAX as f32;
+        let (padded_tokens, padded_depth) = (padded(tokens), padded(depth));
+        let top = TOP.min((MOST / padded_depth as f32).sqrt().floor() - 1.0);
+        let top_value = TOP.min((MOST / (padded_tokens as f32 * (TOP_WEIGHT + 1.0))).floor() - 1.0).max(1.0);
+        Shape { tokens, padded_tokens, depth, padded_depth, stride, top, top_value }
     }
 }
 
@@ -103,7 +105,7 @@ impl Scratch {
         self.values.clear_to(size);
         self.key_scales.clear();
         self.key_scales.resize(shape.padded_tokens, 0.0);
-        self.rows.resize(MOST_ROWS.max(2) * shape.padded_depth, 0);
+        self.rows.resize(MOST_ROWS * shape.padded_depth, 0);
         self.scores.resize(MOST_ROWS * shape.padded_tokens, 0.0);
         self.weights.resize(MOST_ROWS * shape.padded_tokens, 0);
     }
@@ -166,7 +168,7 @@ unsafe fn quantize<S: Simd>(row: &[f32], factor: f32, out: &mut [i16]) {
 
 #[inline(always)]
 unsafe fn pack_keys<S: Simd>(keys: &[f32], shape: &Shape, scratch: &mut Scratch) {
-    let top = shape.top();
+    let top = shape.top;
     for token in 0..shape.tokens {
         let row = &keys[token * shape.stride..][..shape.depth];
         let quantized = &mut scratch.rows[..shape.padded_depth];
@@ -196,7 +198,7 @@ unsafe fn pack_values<S: Simd>(values: &[f32], shape: &Shape, scratch: &mut Scra
         }
         S::fold_max(tops)
     };
-    let (factor, scale) = scaling(most, shape.top_value());
+    let (factor, scale) = scaling(most, shape.top_value);
     for (token, row) in rows().enumerate() {
         let quantized = &mut scratch.rows[..shape.padded_depth];
         // SAFETY: inside `enter`.
@@ -222,7 +224,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
     target_stride: usize,
     scratch: &mut Scratch,
 ) {
-    let Shape { tokens, padded_tokens, depth, padded_depth, stride } = *shape;
+    let Shape { tokens, padded_tokens, depth, padded_depth, stride, top, .. } = *shape;
     let Scratch { keys, key_scales, values, rows, scores, weights } = scratch;
     assert!(ROWS <= MOST_ROWS && rows.len() >= ROWS * padded_depth);
     assert!(scores.len() >= ROWS * padded_tokens && weights.len() >= ROWS * padded_tokens);
@@ -233,7 +235,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
         let query = &queries[row * stride..][..depth];
         // SAFETY: inside `enter`.
         *scale = unsafe {
-            let (up, back) = scaling(magnitude::<S>(query), shape.top());
+            let (up, back) = scaling(magnitude::<S>(query), top);
             quantize::<S>(query, up, &mut rows[row * padded_depth..][..padded_depth]);
             back * factor
         };
@@ -248,7 +250,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
             let width = width_of::<S>(padded_tokens / LANES - panel);
             let keys = keys.as_ptr().add(panel * padded_depth * LANES);
             with_panels!(width, PANELS => {
-                let sums = products::<S, ROWS, PANELS>(rows.as_ptr(), padded_depth, keys, padded_depth / 2);
+                let sums = products::<S, ROWS, PANELS>(rows.as_ptr(), keys, padded_depth / 2);
                 for (row, sums) in sums.into_iter().enumerate() {
                     for (at, sum) in sums.into_iter().enumerate() {
                         let column = (panel + at) * LANES;
@@ -274,7 +276,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
             let width = width_of::<S>(padded_depth / LANES - panel);
             let values = values.as_ptr().add(panel * padded_tokens * LANES);
             with_panels!(width, PANELS => {
-                let sums = products::<S, ROWS, PANELS>(weights.as_ptr(), padded_tokens, values, padded_tokens / 2);
+                let sums = products::<S, ROWS, PANELS>(weights.as_ptr(), values, padded_tokens / 2);
                 for (row, sums) in sums.into_iter().enumerate() {
                     let scale = S::splat(value_scale / wholes[row]);
                     for (at, sum) in sums.into_iter().enumerate() {
@@ -299,33 +301,20 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
 
 /// Panels of the next tile where `left` are left.
 fn width_of<S: Simd>(left: usize) -> usize {
-    if left < S::ATTENTION_PANELS { 1 } else { S::ATTENTION_PANELS }
+    if left < S::TALL_PANELS { 1 } else { S::TALL_PANELS }
 }
 
-/// Exact products of `ROWS` rows with `PANELS` panels of 16 columns over `pairs` pairs of k.
+/// Products of `ROWS` rows with `PANELS` panels of 16 columns over `pairs` pairs of k.
 #[inline(always)]
 unsafe fn products<S: Simd, const ROWS: usize, const PANELS: usize>(
-    mut rows: *const i16,
-    stride: usize,
-    mut panel: *const i16,
+    rows: *const i16,
+    panels: *const i16,
     pairs: usize,
 ) -> [[S::I; PANELS]; ROWS] {
-    let panel_size = pairs * 2 * LANES;
     // SAFETY: by the caller, rows and panels hold that many pairs.
     unsafe {
-        let mut sums = [[S::splat_int(0); PANELS]; ROWS];
-        for _ in 0..pairs {
-            let columns: [S::I; PANELS] = std::array::from_fn(|at| S::load_i16(panel.add(at * panel_size)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let value = S::broadcast_i16(rows.add(row * stride));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = S::dot_i16(*sum, value, column);
-                }
-            }
-            rows = rows.add(2);
-            panel = panel.add(2 * LANES);
-        }
-        sums
+        let dot = |sum, a, b| S::dot_i16(sum, a, b);
+        tile_sums::<S, ROWS, PANELS>(rows.cast(), pairs, panels.cast(), pairs, pairs, dot)
     }
 }
 

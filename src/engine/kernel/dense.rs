@@ -4,11 +4,9 @@
 
 use ndarray::{Array2, ArrayView2};
 
-use super::Kernel;
 use super::elementwise::padded;
-use super::simd::{Aligned, LANES, Op, Portable, Simd, with_rows};
-#[cfg(target_arch = "x86_64")]
-use super::x86;
+use super::simd::{Aligned, LANES, Op, Simd, run, with_rows};
+use super::{Kernel, with_kernel};
 
 /// y = x Wᵀ + b. Every output is one chain of sums from the bias on, over k ascending.
 pub struct Dense {
@@ -59,20 +57,7 @@ impl Dense {
             x: x.as_slice().expect("the standard layout is contiguous"),
             out: out.as_slice_mut().expect("a new array is contiguous"),
         };
-        // SAFETY: the layer's kernel was checked when it was made.
-        unsafe {
-            match self.kernel {
-                Kernel::Scalar => Portable::enter(multiply),
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Avx2 => x86::Avx2::enter(multiply),
-                #[cfg(target_arch = "x86_64")]
-                Kernel::AvxVnni => x86::AvxVnni::enter(multiply),
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512Vnni => x86::Avx512Vnni::enter(multiply),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => unreachable!("no other kernel is supported here"),
-            }
-        }
+        with_kernel!(self.kernel, S => run::<S>(multiply));
         out
     }
 }
@@ -96,7 +81,7 @@ impl<S: Simd> Op<S> for Multiply<'_> {
             let used = LANES.min(outputs - panel);
             let mut row = 0;
             while row < rows {
-                let count = S::ATTENTION_ROWS.min(rows - row);
+                let count = S::TALL_ROWS.min(rows - row);
                 // SAFETY: rows, panel and biases lie within their slices by the assertions above.
                 unsafe {
                     let weights = layer.weights.as_ptr().add(panel * inputs);

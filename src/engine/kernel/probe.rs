@@ -5,13 +5,11 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::Kernel;
 use super::attention::{Attend, Scratch};
 use super::elementwise::{AddNorm, Norm, Quantize, Quantized, padded};
 use super::product::{Packed, Product};
-use super::simd::{Aligned, LANES, Op, Portable, Simd};
-#[cfg(target_arch = "x86_64")]
-use super::x86;
+use super::simd::{Aligned, LANES, Op, Simd, run};
+use super::{Kernel, with_kernel};
 
 /// Independent sums: more than any CPU has 8-bit products in flight.
 const CHAINS: usize = 12;
@@ -33,21 +31,7 @@ pub fn peak_operations(kernel: Kernel, time: Duration) -> f64 {
         let mut operations = 0;
         let round = Instant::now();
         for _ in 0..16 {
-            let probe = Probe(&mut operations);
-            // SAFETY: checked above.
-            unsafe {
-                match kernel {
-                    Kernel::Scalar => Portable::enter(probe),
-                    #[cfg(target_arch = "x86_64")]
-                    Kernel::Avx2 => x86::Avx2::enter(probe),
-                    #[cfg(target_arch = "x86_64")]
-                    Kernel::AvxVnni => x86::AvxVnni::enter(probe),
-                    #[cfg(target_arch = "x86_64")]
-                    Kernel::Avx512Vnni => x86::Avx512Vnni::enter(probe),
-                    #[cfg(not(target_arch = "x86_64"))]
-                    _ => unreachable!("no other kernel is supported here"),
-                }
-            }
+            with_kernel!(kernel, S => run::<S>(Probe(&mut operations)));
         }
         best = best.max(operations as f64 / round.elapsed().as_secs_f64());
     }
@@ -95,17 +79,7 @@ impl Workload {
     #[must_use]
     pub fn prepare(self, kernel: Kernel) -> Box<dyn FnMut()> {
         assert!(kernel.is_supported(), "the kernel `{kernel}` runs on this CPU");
-        match kernel {
-            Kernel::Scalar => self.on::<Portable>(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => self.on::<x86::Avx2>(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::AvxVnni => self.on::<x86::AvxVnni>(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni => self.on::<x86::Avx512Vnni>(),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("no other kernel is supported here"),
-        }
+        with_kernel!(kernel, S => self.on::<S>())
     }
 
     fn on<S: Simd>(self) -> Box<dyn FnMut()> {
@@ -114,11 +88,11 @@ impl Workload {
                 let weights = Packed::<S>::new(&noise(outputs * inputs, 0.1), &noise(outputs, 0.1), inputs);
                 let mut x = Quantized::<S>::new();
                 x.reset(rows, padded(inputs));
-                enter(Quantize { x: &noise(rows * padded(inputs), 1.0), out: &mut x, first: 0 });
+                run(Quantize { x: &noise(rows * padded(inputs), 1.0), out: &mut x, first: 0 });
                 let (mut out, mut partial) = (vec![0.0; rows * weights.outputs()], Vec::new());
                 Box::new(move || {
                     let (out, partial) = (&mut out, &mut partial);
-                    enter(Product { x: &x, first: 0, weights: &weights, gelu, out, partial });
+                    run(Product { x: &x, first: 0, weights: &weights, gelu, out, partial });
                 })
             }
             Workload::Attention { tokens, heads, depth } => {
@@ -128,7 +102,7 @@ impl Workload {
                 let (mut out, mut scratch) = (vec![0.0; tokens * out_stride], Scratch::default());
                 Box::new(move || {
                     let (query_key_value, out, scratch) = (&query_key_value, &mut out, &mut scratch);
-                    enter::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
+                    run::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
                 })
             }
             Workload::AddNorm { rows, width } => {
@@ -138,17 +112,11 @@ impl Workload {
                 out.reset(rows, padded(width));
                 Box::new(move || {
                     x.copy_from_slice(&start);
-                    enter(AddNorm { x: &mut x, y: Some(&y), norm: &norm, out: &mut out, first: 0 });
+                    run(AddNorm { x: &mut x, y: Some(&y), norm: &norm, out: &mut out, first: 0 });
                 })
             }
         }
     }
-}
-
-/// Runs a kernel that [`Workload::prepare`] has checked.
-fn enter<S: Simd>(op: impl Op<S>) {
-    // SAFETY: `prepare` has checked that this CPU has the features of `S`.
-    unsafe { S::enter(op) }
 }
 
 /// Numbers from -`spread` to `spread`, the same at every call.
@@ -168,9 +136,9 @@ impl<S: Simd> Op<S> for Probe<'_> {
         let mut out = [0; LANES];
         // SAFETY: inside `enter`; a group for each chain, a vector of weights, a vector of sums.
         unsafe {
-            let weights = S::load_weights(black_box(weights.as_ptr()));
-            let from = black_box(activations.as_ptr());
-            let values: [S::I; CHAINS] = std::array::from_fn(|chain| S::broadcast(from.add(chain * S::GROUP)));
+            let weights = S::load_int(black_box(weights.as_ptr()).cast());
+            let from: *const i32 = black_box(activations.as_ptr()).cast();
+            let values: [S::I; CHAINS] = std::array::from_fn(|chain| S::splat_int(from.add(chain).read_unaligned()));
             let mut sums = [S::splat_int(0); CHAINS];
             for _ in 0..LENGTH {
                 for (sum, value) in sums.iter_mut().zip(values) {

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::elementwise::{Quantized, gelu, padded};
-use super::simd::{Aligned, LANES, Op, Simd, nearest, with_panels, with_rows};
+use super::simd::{Aligned, LANES, Op, Simd, nearest, tile_sums, with_panels, with_rows};
 
 /// Values of k that one pass over the rows covers, so that a panel of weights stays in the first-level cache.
 const PASS: usize = 512;
@@ -140,9 +140,16 @@ impl<S: Simd> Tile<'_, S> {
         // SAFETY: rows `first..first + ROWS` lie within `x`, and the panels within the weights.
         unsafe {
             let activations = x.values.as_ptr().add(first * x.stride + from);
-            let panel_size = w.inputs * LANES;
-            let weights = w.weights.as_ptr().add(panel * panel_size + from * LANES);
-            let mut tile = accumulate::<S, ROWS, PANELS>(activations, x.stride, weights, panel_size, depth / S::GROUP);
+            let weights = w.weights.as_ptr().add((panel * w.inputs + from) * LANES);
+            let dot = |sum, activations, weights| S::dot(sum, activations, weights);
+            let mut tile = tile_sums::<S, ROWS, PANELS>(
+                activations.cast(),
+                x.stride / S::GROUP,
+                weights.cast(),
+                w.inputs / S::GROUP,
+                depth / S::GROUP,
+                dot,
+            );
             if started {
                 for (at, sum) in tile.as_flattened_mut().iter_mut().enumerate() {
                     *sum = S::add_int(*sum, S::load_int(sums.add(at * LANES)));
@@ -171,32 +178,5 @@ impl<S: Simd> Tile<'_, S> {
                 }
             }
         }
-    }
-}
-
-/// Sums over `groups` groups of k, kept in registers: nothing here may need the address of a sum.
-#[inline(always)]
-unsafe fn accumulate<S: Simd, const ROWS: usize, const PANELS: usize>(
-    mut activations: *const S::Activation,
-    stride: usize,
-    mut weights: *const S::Weight,
-    panel_size: usize,
-    groups: usize,
-) -> [[S::I; PANELS]; ROWS] {
-    // SAFETY: by the caller, rows and panels hold that many groups.
-    unsafe {
-        let mut tile = [[S::splat_int(0); PANELS]; ROWS];
-        for _ in 0..groups {
-            let columns: [S::I; PANELS] = std::array::from_fn(|at| S::load_weights(weights.add(at * panel_size)));
-            for (row, sums) in tile.iter_mut().enumerate() {
-                let value = S::broadcast(activations.add(row * stride));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = S::dot(*sum, value, column);
-                }
-            }
-            activations = activations.add(S::GROUP);
-            weights = weights.add(S::GROUP * LANES);
-        }
-        tile
     }
 }

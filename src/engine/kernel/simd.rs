@@ -115,10 +115,10 @@ pub(in crate::engine) trait Simd: Copy + Send + Sync + 'static {
     const TILE_ROWS: usize;
     /// Panels of 16 outputs of a tile of products: rows times panels sums are as many as registers hold.
     const TILE_PANELS: usize;
-    /// Rows of a tile of attention, whose products have 1 panel or [`Simd::ATTENTION_PANELS`].
-    const ATTENTION_ROWS: usize;
-    /// See [`Simd::ATTENTION_ROWS`].
-    const ATTENTION_PANELS: usize;
+    /// Rows of a tall tile: of attention, which has 1 panel or [`Simd::TALL_PANELS`], and of dense layers, which have 1.
+    const TALL_ROWS: usize;
+    /// See [`Simd::TALL_ROWS`].
+    const TALL_PANELS: usize;
     /// A quantized activation, 0 to 255.
     type Activation: Copy + Default + Send + Sync;
     /// A quantized weight, -127 to 127.
@@ -128,7 +128,10 @@ pub(in crate::engine) trait Simd: Copy + Send + Sync + 'static {
     /// 16 × i32.
     type I: Copy;
 
-    /// Runs `op` with this implementation's CPU features.
+    /// Whether this CPU has the features.
+    fn detected() -> bool;
+
+    /// Runs `op` with this implementation's CPU features; [`run`] is the safe way in.
     ///
     /// # Safety
     ///
@@ -171,19 +174,79 @@ pub(in crate::engine) trait Simd: Copy + Send + Sync + 'static {
     /// Stores lanes within the range of i16.
     unsafe fn store_i16(to: *mut i16, value: Self::I);
 
-    /// The same [`Simd::GROUP`] activations in each lane.
-    unsafe fn broadcast(from: *const Self::Activation) -> Self::I;
-    /// [`Simd::GROUP`] weights of each of 16 outputs.
-    unsafe fn load_weights(from: *const Self::Weight) -> Self::I;
-    /// Adds to each lane of `sum` the products of the lane's activations and weights.
+    /// Adds to each lane of `sum` the products of the lane's [`Simd::GROUP`] activations and weights, which fill it.
     unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I;
 
-    /// The same 2 values in each lane.
-    unsafe fn broadcast_i16(from: *const i16) -> Self::I;
-    /// 2 values for each of 16 lanes.
-    unsafe fn load_i16(from: *const i16) -> Self::I;
     /// As [`Simd::dot`], with 2 values of i16 a lane.
     unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+}
+
+/// Runs `op` with the CPU features of `S`.
+///
+/// # Panics
+///
+/// If this CPU lacks them.
+pub(in crate::engine) fn run<S: Simd>(op: impl Op<S>) {
+    assert!(S::detected(), "this CPU has the kernel's instructions");
+    // SAFETY: it has the features.
+    unsafe { S::enter(op) }
+}
+
+/// The part of [`Simd`] that multiplies 8-bit numbers widened to 16 bits, two of them a lane, for CPUs that have nothing better.
+macro_rules! widened_products {
+    () => {
+        const GROUP: usize = 2;
+        type Activation = i16;
+        type Weight = i16;
+
+        #[inline(always)]
+        unsafe fn store_activations(to: *mut i16, value: Self::I) {
+            // SAFETY: by the trait's contract.
+            unsafe { Self::store_i16(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
+            // SAFETY: by the trait's contract.
+            unsafe { Self::dot_i16(sum, activations, weights) }
+        }
+    };
+}
+pub(in crate::engine) use widened_products;
+
+/// Exact sums of `ROWS` rows times `PANELS` panels of 16 columns over `steps` groups of k, kept in registers: nothing here
+/// may need the address of a sum.
+///
+/// A group is 4 bytes of a row and 64 of a panel, whatever numbers they are: `dot` knows. `stride` is the groups of a row.
+///
+/// # Safety
+///
+/// Inside [`Simd::enter`]; rows and panels must hold that many groups.
+#[inline(always)]
+pub(in crate::engine) unsafe fn tile_sums<S: Simd, const ROWS: usize, const PANELS: usize>(
+    mut rows: *const i32,
+    stride: usize,
+    mut panels: *const i32,
+    panel_groups: usize,
+    steps: usize,
+    dot: impl Fn(S::I, S::I, S::I) -> S::I,
+) -> [[S::I; PANELS]; ROWS] {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut sums = [[S::splat_int(0); PANELS]; ROWS];
+        for _ in 0..steps {
+            let columns: [S::I; PANELS] = std::array::from_fn(|at| S::load_int(panels.add(at * panel_groups * LANES)));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = S::splat_int(rows.add(row * stride).read_unaligned());
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = dot(*sum, value, column);
+                }
+            }
+            rows = rows.add(1);
+            panels = panels.add(LANES);
+        }
+        sums
+    }
 }
 
 /// Plain arrays; what all else must equal.
@@ -222,15 +285,18 @@ fn halves(pair: i32) -> [i32; 2] {
 }
 
 impl Simd for Portable {
-    const GROUP: usize = 2;
+    widened_products!();
+
     const TILE_ROWS: usize = 6;
     const TILE_PANELS: usize = 1;
-    const ATTENTION_ROWS: usize = 6;
-    const ATTENTION_PANELS: usize = 1;
-    type Activation = i16;
-    type Weight = i16;
+    const TALL_ROWS: usize = 6;
+    const TALL_PANELS: usize = 1;
     type F = [f32; LANES];
     type I = [i32; LANES];
+
+    fn detected() -> bool {
+        true
+    }
 
     unsafe fn enter<O: Op<Self>>(op: O) {
         // SAFETY: this implementation needs no feature.
@@ -347,45 +413,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn store_activations(to: *mut i16, value: Self::I) {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::store_i16(to, value) }
-    }
-
-    #[inline(always)]
     unsafe fn store_i16(to: *mut i16, value: Self::I) {
         // SAFETY: by the trait's contract.
         unsafe { to.cast::<[i16; LANES]>().write_unaligned(map(value, |v| v as i16)) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::broadcast_i16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_weights(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::load_i16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::dot_i16(sum, activations, weights) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast_i16(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        [unsafe { from.cast::<i32>().read_unaligned() }; LANES]
-    }
-
-    #[inline(always)]
-    unsafe fn load_i16(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { from.cast::<Self::I>().read_unaligned() }
     }
 
     #[inline(always)]

@@ -4,43 +4,23 @@ use std::any::type_name;
 
 use proptest::prelude::*;
 
-use super::Kernel;
 use super::attention::{Attend, Scratch};
 use super::dense::Dense;
 use super::elementwise::{AddNorm, Norm, Quantize, Quantized, exp2_nonpositive, gelu, padded};
 use super::product::{Packed, Product};
-use super::simd::{LANES, Op, Portable, Simd};
+use super::simd::{LANES, Portable, Simd, run};
+use super::{Kernel, with_kernel};
 use crate::engine::math;
 
-/// Runs `$check::<S>` for every implementation that this CPU has.
+/// Runs `$check::<S>` for every implementation that this CPU has beside the scalar twin; how many there are.
 macro_rules! on_every_kernel {
     ($check:ident($($argument:expr),*)) => {{
-        let mut checked = 0;
-        #[cfg(target_arch = "x86_64")]
-        {
-            if super::x86::Avx2::detected() {
-                $check::<super::x86::Avx2>($($argument),*);
-                checked += 1;
-            }
-            if super::x86::AvxVnni::detected() {
-                $check::<super::x86::AvxVnni>($($argument),*);
-                checked += 1;
-            }
-            if super::x86::Avx512Vnni::detected() {
-                $check::<super::x86::Avx512Vnni>($($argument),*);
-                checked += 1;
-            }
+        let kernels = || Kernel::ALL.into_iter().filter(|k| *k != Kernel::Scalar && k.is_supported());
+        for kernel in kernels() {
+            with_kernel!(kernel, S => $check::<S>($($argument),*));
         }
-        checked
+        kernels().count()
     }};
-}
-
-fn enter<S: Simd>(op: impl Op<S>) {
-    // SAFETY: callers name implementations that were detected.
-    #[expect(unsafe_code, reason = "implementations are detected before")]
-    unsafe {
-        S::enter(op);
-    }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -65,7 +45,7 @@ fn rows(count: usize, width: usize, seed: u64, spread: f32) -> Vec<f32> {
 fn quantize<S: Simd>(x: &[f32], stride: usize) -> Quantized<S> {
     let mut out = Quantized::new();
     out.reset(x.len() / stride, stride);
-    enter(Quantize { x, out: &mut out, first: 0 });
+    run(Quantize { x, out: &mut out, first: 0 });
     out
 }
 
@@ -74,7 +54,7 @@ fn product<S: Simd>(x: &[f32], stride: usize, weight: &[f32], bias: &[f32], inpu
     let (quantized, packed) = (quantize::<S>(x, stride), Packed::<S>::new(weight, bias, inputs));
     let mut out = vec![f32::NAN; x.len() / stride * packed.outputs()];
     let mut partial = Vec::new();
-    enter(Product { x: &quantized, first: 0, weights: &packed, gelu, out: &mut out, partial: &mut partial });
+    run(Product { x: &quantized, first: 0, weights: &packed, gelu, out: &mut out, partial: &mut partial });
     out
 }
 
@@ -82,7 +62,7 @@ fn attend<S: Simd>(query_key_value: &[f32], stride: usize, heads: usize, depth: 
     let out_stride = padded(heads * depth);
     let mut out = vec![0.0; query_key_value.len() / stride * out_stride];
     let scratch = &mut Scratch::default();
-    enter::<S>(Attend { query_key_value, stride, heads, depth, out: &mut out, out_stride, scratch });
+    run::<S>(Attend { query_key_value, stride, heads, depth, out: &mut out, out_stride, scratch });
     out
 }
 
@@ -112,8 +92,8 @@ fn same_as_the_scalar_twin<S: Simd>(case: Case) {
     let (mut our_quantized, mut twin_quantized) = (Quantized::<S>::new(), Quantized::<Portable>::new());
     our_quantized.reset(count, stride);
     twin_quantized.reset(count, stride);
-    enter(AddNorm { x: &mut ours, y: Some(&y), norm: &norm, out: &mut our_quantized, first: 0 });
-    enter(AddNorm { x: &mut twin, y: Some(&y), norm: &norm, out: &mut twin_quantized, first: 0 });
+    run(AddNorm { x: &mut ours, y: Some(&y), norm: &norm, out: &mut our_quantized, first: 0 });
+    run(AddNorm { x: &mut twin, y: Some(&y), norm: &norm, out: &mut twin_quantized, first: 0 });
     assert_eq!(bits(&ours), bits(&twin), "{} {case:?}", type_name::<S>());
     assert_eq!(bits(&our_quantized.scales), bits(&twin_quantized.scales));
     assert_eq!(our_quantized.zeros, twin_quantized.zeros);
@@ -231,7 +211,7 @@ fn normalized_rows_are_those_of_the_f32_twin() {
         let mut quantized = Quantized::<Portable>::new();
         quantized.reset(3, padded(width));
         let norm = Norm::new(&gain, &bias, 1e-6);
-        enter(AddNorm { x: &mut ours, y: None, norm: &norm, out: &mut quantized, first: 0 });
+        run(AddNorm { x: &mut ours, y: None, norm: &norm, out: &mut quantized, first: 0 });
         for (ours, row) in ours.chunks_exact(padded(width)).zip(x.chunks_exact(padded(width))) {
             let mut twin = row[..width].to_vec();
             math::layer_norm(&mut twin, &gain, &bias, 1e-6);
@@ -376,13 +356,13 @@ fn stays_between_guards<S: Simd>(count: usize, width: usize, at_end: bool) {
     let norm = Norm::new(&random(width, 3, 1.0), &random(width, 4, 1.0), 1e-12);
     let mut quantized = Quantized::<S>::new();
     quantized.reset(count, stride);
-    enter(AddNorm { x: x.values(), y: Some(y.values()), norm: &norm, out: &mut quantized, first: 0 });
-    enter(Quantize { x: x.values(), out: &mut quantized, first: 0 });
+    run(AddNorm { x: x.values(), y: Some(y.values()), norm: &norm, out: &mut quantized, first: 0 });
+    run(Quantize { x: x.values(), out: &mut quantized, first: 0 });
     let outputs = 37;
     let packed = Packed::<S>::new(&random(outputs * width, 5, 0.3), &random(outputs, 6, 1.0), width);
     let mut out = guard(&vec![0.0; count * packed.outputs()]);
     let partial = &mut Vec::new();
-    enter(Product { x: &quantized, first: 0, weights: &packed, gelu: true, out: out.values(), partial });
+    run(Product { x: &quantized, first: 0, weights: &packed, gelu: true, out: out.values(), partial });
     let (heads, depth) = (2, width);
     let stride = padded(3 * heads * depth);
     let mut all = guard(&rows(count, stride, 7, 1.0));
@@ -390,7 +370,7 @@ fn stays_between_guards<S: Simd>(count: usize, width: usize, at_end: bool) {
     let mut out = guard(&vec![0.0; count * out_stride]);
     let scratch = &mut Scratch::default();
     let (query_key_value, out) = (all.values(), out.values());
-    enter::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
+    run::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
 }
 
 #[test]

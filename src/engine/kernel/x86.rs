@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Op, Simd};
+use super::simd::{Op, Simd, widened_products};
 
 /// AVX2.
 #[derive(Clone, Copy)]
@@ -17,30 +17,9 @@ pub(in crate::engine) struct Avx2;
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct AvxVnni;
 
-/// AVX-512 F, BW and VNNI.
+/// AVX-512 F, BW, DQ and VNNI.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct Avx512Vnni;
-
-impl Avx2 {
-    pub(in crate::engine) fn detected() -> bool {
-        is_x86_feature_detected!("avx2")
-    }
-}
-
-impl AvxVnni {
-    pub(in crate::engine) fn detected() -> bool {
-        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
-    }
-}
-
-impl Avx512Vnni {
-    pub(in crate::engine) fn detected() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vnni")
-    }
-}
 
 /// Applies an intrinsic to both halves of 16 lanes.
 macro_rules! halves {
@@ -78,8 +57,8 @@ macro_rules! two_registers {
     () => {
         const TILE_ROWS: usize = 6;
         const TILE_PANELS: usize = 1;
-        const ATTENTION_ROWS: usize = 6;
-        const ATTENTION_PANELS: usize = 1;
+        const TALL_ROWS: usize = 6;
+        const TALL_PANELS: usize = 1;
         type F = (__m256, __m256);
         type I = (__m256i, __m256i);
 
@@ -225,19 +204,6 @@ macro_rules! two_registers {
         }
 
         #[inline(always)]
-        unsafe fn broadcast_i16(from: *const i16) -> Self::I {
-            // SAFETY: by the trait's contract 2 values may be read.
-            let pair = unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) };
-            (pair, pair)
-        }
-
-        #[inline(always)]
-        unsafe fn load_i16(from: *const i16) -> Self::I {
-            // SAFETY: by the trait's contract 32 values may be read.
-            unsafe { Self::load_int(from.cast()) }
-        }
-
-        #[inline(always)]
         unsafe fn dot_i16(sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
             // SAFETY: as above.
             unsafe { Self::add_int(sum, halves!(_mm256_madd_epi16, a, b)) }
@@ -253,11 +219,12 @@ unsafe fn to_i16(value: (__m256i, __m256i)) -> __m256i {
 }
 
 impl Simd for Avx2 {
-    const GROUP: usize = 2;
-    type Activation = i16;
-    type Weight = i16;
-
+    widened_products!();
     two_registers!();
+
+    fn detected() -> bool {
+        is_x86_feature_detected!("avx2")
+    }
 
     unsafe fn enter<O: Op<Self>>(op: O) {
         #[target_feature(enable = "avx2")]
@@ -268,30 +235,6 @@ impl Simd for Avx2 {
         // SAFETY: by the trait's contract the CPU has it.
         unsafe { inside(op) }
     }
-
-    #[inline(always)]
-    unsafe fn store_activations(to: *mut i16, value: Self::I) {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::store_i16(to, value) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::broadcast_i16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_weights(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::load_i16(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
-        // SAFETY: by the trait's contract.
-        unsafe { Self::dot_i16(sum, activations, weights) }
-    }
 }
 
 impl Simd for AvxVnni {
@@ -300,6 +243,10 @@ impl Simd for AvxVnni {
     type Weight = i8;
 
     two_registers!();
+
+    fn detected() -> bool {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+    }
 
     unsafe fn enter<O: Op<Self>>(op: O) {
         #[target_feature(enable = "avx2,avxvnni")]
@@ -322,19 +269,6 @@ impl Simd for AvxVnni {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(from: *const u8) -> Self::I {
-        // SAFETY: by the trait's contract 4 bytes may be read.
-        let four = unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) };
-        (four, four)
-    }
-
-    #[inline(always)]
-    unsafe fn load_weights(from: *const i8) -> Self::I {
-        // SAFETY: by the trait's contract 64 bytes may be read.
-        unsafe { Self::load_int(from.cast()) }
-    }
-
-    #[inline(always)]
     unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
         // SAFETY: the CPU has AVX-VNNI by the trait's contract.
         unsafe {
@@ -350,12 +284,19 @@ impl Simd for Avx512Vnni {
     const GROUP: usize = 4;
     const TILE_ROWS: usize = 6;
     const TILE_PANELS: usize = 4;
-    const ATTENTION_ROWS: usize = 12;
-    const ATTENTION_PANELS: usize = 2;
+    const TALL_ROWS: usize = 12;
+    const TALL_PANELS: usize = 2;
     type Activation = u8;
     type Weight = i8;
     type F = __m512;
     type I = __m512i;
+
+    fn detected() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+    }
 
     unsafe fn enter<O: Op<Self>>(op: O) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
@@ -506,33 +447,9 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(from: *const u8) -> Self::I {
-        // SAFETY: by the trait's contract 4 bytes may be read.
-        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_weights(from: *const i8) -> Self::I {
-        // SAFETY: by the trait's contract 64 bytes may be read.
-        unsafe { Self::load_int(from.cast()) }
-    }
-
-    #[inline(always)]
     unsafe fn dot(sum: Self::I, activations: Self::I, weights: Self::I) -> Self::I {
         // SAFETY: the CPU has VNNI by the trait's contract.
         unsafe { _mm512_dpbusd_epi32(sum, activations, weights) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast_i16(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract 2 values may be read.
-        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_i16(from: *const i16) -> Self::I {
-        // SAFETY: by the trait's contract 32 values may be read.
-        unsafe { Self::load_int(from.cast()) }
     }
 
     #[inline(always)]
