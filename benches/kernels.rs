@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use divan::{AllocProfiler, Bencher};
 use stancewire::analysis::{Analyzer, Heads};
 use stancewire::batch::Batch;
 use stancewire::document::{Document, Input};
@@ -19,6 +19,10 @@ use stancewire::text::wordpiece::LetterCase;
 const STORY: &str = include_str!("../corpus/samples/chinese-tech-leaves-russia.txt");
 /// Tokens that a product is over: a block of the encoder.
 const ROWS: usize = 48;
+
+/// Shows what allocates: the int8 encoder must not.
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(Model::embedded().expect("the model inside")));
 
@@ -71,6 +75,8 @@ fn layer_normalization_and_quantization(bencher: Bencher<'_, '_>, kernel: Kernel
 fn encoder(bencher: Bencher<'_, '_>, source: &dyn EngineSource, tokens: usize) {
     let (window, mut engine) = (window(tokens), source.open().expect("an engine"));
     let (batch, mut hidden) = (Batch::new(vec![&window]), Hidden::default());
+    // Buffers grow once.
+    engine.run(&batch, &mut hidden).expect("a window of the model's");
     bencher
         .counter(ItemsCount::new(tokens))
         .bench_local(|| engine.run(&batch, &mut hidden).expect("a window of the model's"));
