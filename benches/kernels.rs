@@ -102,6 +102,6 @@ fn whole_story(bencher: Bencher<'_, '_>) {
     let heads = Arc::new(Heads::read(&MODEL, Kernel::best()).expect("heads"));
     let engine = Int8Source::new(&MODEL, Kernel::best()).and_then(|source| source.open()).expect("an engine");
     let mut analyzer = Analyzer::new(Arc::clone(&MODEL), heads, engine, 2048);
-    let input = [Input { document: Document { text: STORY.to_owned(), ..Document::default() }, error: None }];
+    let input = [Input::text(Document { text: STORY.to_owned(), ..Document::default() })];
     bencher.counter(BytesCount::new(STORY.len())).bench_local(|| analyzer.analyze(&input));
 }

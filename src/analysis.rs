@@ -401,8 +401,7 @@ mod tests {
     fn every_document_of_a_failed_batch_has_failed() {
         let model = Arc::new(Model::embedded().expect("the model"));
         let heads = Arc::new(Heads::read(&model, Kernel::best()).expect("heads"));
-        let input =
-            |text: &str| Input { document: Document { text: text.to_owned(), ..Document::default() }, error: None };
+        let input = |text: &str| Input::text(Document { text: text.to_owned(), ..Document::default() });
         let long = "Acme said that it would leave Freedonia for good. ".repeat(4);
         let inputs = [input(&long), input("Short."), input(&long), input(" ")];
         let statuses = |batch_tokens: usize| -> Vec<&'static str> {

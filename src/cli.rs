@@ -1,19 +1,24 @@
 //! What was typed: the command line, nothing resolved.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::engine::kernel::Kernel;
+use crate::output::store::PART_DOCUMENTS;
+use crate::output::target::Form;
+use crate::reader::Kind;
 
 /// Finds the companies in English news texts and says, for each, whether its business has halted, is suspended or continues.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "stancewire",
     version,
-    after_help = "Exit status: 0 nothing failed; 1 a document failed or exceeded a limit; 2 could not run at all."
+    after_help = "Exit status: 0 nothing failed; 1 a document failed or exceeded a limit; 2 could not run, or not to the end; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.
@@ -25,7 +30,11 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Read texts and write one record per text.
-    Extract(ExtractArgs),
+    Extract(Box<ExtractArgs>),
+    /// Join the outputs of all shards of a run.
+    Merge(MergeArgs),
+    /// Print the JSON Schema of a record.
+    Schema,
     /// Score records against gold annotation.
     Eval(EvalArgs),
     /// Measure how fast this machine runs the model.
@@ -40,18 +49,42 @@ pub enum Command {
 /// `stancewire extract`
 #[derive(Clone, Debug, Args)]
 pub struct ExtractArgs {
-    /// Files, folders (searched for .txt, .md, .jsonl, .ndjson, plain, .gz or .zst), or `-` for standard input
+    /// Files, folders (searched for files with names of documents), patterns, or `-` for standard input
     #[arg(value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
-    /// How to show the result
-    #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub format: Format,
-    /// Write records to FILE (compressed if it ends in .gz), never over an existing one
+    /// File with the names of further input files, one a line or ended by NUL; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Vec<PathBuf>,
+    /// What the inputs hold, whatever their names; inside archives, what their members hold
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub from: Option<Kind>,
+    /// Shape of the result [default: what the name of the output says; a table on a terminal, records otherwise]
+    #[arg(long, alias = "format", value_enum, value_name = "FORM")]
+    pub to: Option<Form>,
+    /// Write to FILE, which appears when it is complete; .gz and .zst compress it
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Let --output replace an existing file
+    /// Let --output replace an existing file, and begin an interrupted run anew
     #[arg(long, requires = "output")]
     pub overwrite: bool,
+    /// Go on with an interrupted run into the same output
+    #[arg(long, requires = "output", conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Write a line of JSON to FILE for every document that was skipped or failed
+    #[arg(long, value_name = "FILE")]
+    pub errors: Option<PathBuf>,
+    /// Stop at the first document that fails or exceeds a limit
+    #[arg(long)]
+    pub strict: bool,
+    /// Process one part of the documents, as `3/16`; `stancewire merge` joins the outputs
+    #[arg(long, value_name = "I/N", requires = "output")]
+    pub shard: Option<Shard>,
+    /// What to do with texts that were seen before in the run
+    #[arg(long, value_enum, default_value_t = Duplicates::Annotate)]
+    pub duplicates: Duplicates,
+    /// Analyse texts in other languages too
+    #[arg(long)]
+    pub any_language: bool,
     /// Mark companies `uncertain` whose confidence is below P; their stance stays
     #[arg(long, value_name = "P", default_value_t = 0.5, value_parser = probability)]
     pub min_confidence: f64,
@@ -61,7 +94,10 @@ pub struct ExtractArgs {
     /// Skip documents larger than this many bytes (K, M or G may follow); 0 lifts the limit
     #[arg(long, value_name = "N", default_value = "16M", value_parser = byte_count)]
     pub max_bytes: u64,
-    /// Name of the field with the text, in JSON Lines
+    /// Skip what becomes more than N times as large when it is decompressed, beyond 64M; 0 lifts the limit
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub max_ratio: u64,
+    /// Name of the field or column with the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub text_field: String,
     /// Name of the field with the title
@@ -76,15 +112,98 @@ pub struct ExtractArgs {
     /// Name of the field with the address
     #[arg(long, value_name = "NAME", default_value = "url")]
     pub url_field: String,
+    /// Other fields to keep in the record's `meta`, separated by commas; `*` for all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub keep: Vec<String>,
     /// Colour in the readable view
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
-    /// No progress bar, no summary; errors are still reported
+    /// How to tell how far the run is
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+    /// No progress, no summary; errors are still reported
     #[arg(short, long)]
     pub quiet: bool,
+    /// Documents of a part of the output
+    #[arg(long, value_name = "N", hide = true, default_value_t = NonZeroUsize::new(PART_DOCUMENTS).expect("not 0"))]
+    pub part_documents: NonZeroUsize,
     /// How to run the model.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// `stancewire merge`
+#[derive(Clone, Debug, Args)]
+pub struct MergeArgs {
+    /// Outputs of all shards of a run in JSON Lines, each with the `.shard` file beside it
+    #[arg(value_name = "SHARD", required = true)]
+    pub shards: Vec<PathBuf>,
+    /// Write to FILE, in the form that its name says
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Form of the output
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub to: Option<Form>,
+    /// Let --output replace an existing file
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write a line of JSON to FILE for every document that was skipped or failed
+    #[arg(long, value_name = "FILE")]
+    pub errors: Option<PathBuf>,
+    /// No summary
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// One of so many parts of the documents of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1.
+    pub number: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if 1 <= number && number <= of => Ok(Shard { number, of }),
+            _ => Err("a part such as 1/16, up to 16/16, is needed".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+/// What becomes of texts that were seen before in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Duplicates {
+    /// Their records name the first one in `duplicate_of`
+    Annotate,
+    /// They are skipped
+    Drop,
+    /// Nobody looks
+    Ignore,
+}
+
+/// How a run tells how far it is, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar if that is a terminal
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every ten seconds
+    Log,
+    /// Not at all
+    None,
 }
 
 /// `stancewire eval`
@@ -176,17 +295,6 @@ pub enum Precision {
     Bf16,
 }
 
-/// Shape of the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A table on a terminal, records otherwise
-    Auto,
-    /// A readable view
-    Table,
-    /// One JSON record per line
-    Jsonl,
-}
-
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
@@ -245,5 +353,14 @@ mod tests {
         assert!(byte_count("M").is_err() && byte_count("1T").is_err() && byte_count("99999999999G").is_err());
         assert!(probability("1.5").is_err() && probability("nan").is_err());
         assert_eq!(probability("0.7"), Ok(0.7));
+    }
+
+    #[test]
+    fn shards_count_from_one() {
+        assert_eq!("3/16".parse(), Ok(Shard { number: 3, of: 16 }));
+        assert_eq!(Shard { number: 3, of: 16 }.to_string(), "3/16");
+        for bad in ["0/4", "5/4", "4", "a/b", "1/0", "-1/2", ""] {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod bench;
 mod eval;
 mod extract;
+mod interrupt;
+mod merge;
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -20,7 +22,9 @@ use crate::engine::float::F32Source;
 use crate::engine::int8::Int8Source;
 use crate::engine::kernel::Kernel;
 use crate::engine::model_file::Model;
-use crate::pipeline::RunOptions;
+use crate::output::record_schema;
+use crate::pipeline::{Plan, RunOptions};
+use crate::prepare::Preparation;
 
 /// How a run ended, for the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum ExitStatus {
     Losses,
     /// The program could not run, or not to the end.
     Error,
+    /// Somebody stopped it.
+    Interrupted,
 }
 
 impl From<ExitStatus> for std::process::ExitCode {
@@ -39,6 +45,7 @@ impl From<ExitStatus> for std::process::ExitCode {
             ExitStatus::Success => 0.into(),
             ExitStatus::Losses => 1.into(),
             ExitStatus::Error => 2.into(),
+            ExitStatus::Interrupted => 130.into(),
         }
     }
 }
@@ -51,6 +58,11 @@ impl From<ExitStatus> for std::process::ExitCode {
 pub fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
     match cli.command {
         Command::Extract(arguments) => extract::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
+        Command::Schema => {
+            let schema = format!("{:#}\n", record_schema());
+            closed_pipe_is_success(io::stdout().write_all(schema.as_bytes()))
+        }
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions { shell } => {
@@ -86,6 +98,12 @@ impl Machine {
         let threads = arguments.threads.unwrap_or_else(cores);
         let batch_tokens = arguments.batch_tokens.unwrap_or_else(|| engines.batch_tokens());
         Ok(Machine { model, heads, engines, kernel, options: RunOptions { threads, batch_tokens } })
+    }
+
+    /// How texts are analysed on it.
+    fn plan(&self, preparation: Preparation) -> Plan<'_> {
+        let Machine { model, heads, engines, options, .. } = self;
+        Plan { model, heads, engines: engines.as_ref(), options: *options, preparation }
     }
 
     /// The tag of the model and of what makes its numbers differ from the default engine's.

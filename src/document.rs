@@ -88,6 +88,8 @@ pub struct Document {
     pub date: Option<String>,
     /// Address of the article, if the input names one.
     pub url: Option<String>,
+    /// ISO 639 code of the language, if the source declares it or it has been detected.
+    pub language: Option<String>,
     /// The analysed text. For a structured document whose text does not begin with its title: title, blank line, text.
     pub text: String,
     /// What else the record should carry, such as a date that could not be read as ISO.
@@ -107,11 +109,51 @@ pub struct DocumentError {
     pub skipped: bool,
 }
 
+/// What the text of an [`Input`] is, as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// The text to analyse.
+    #[default]
+    Text,
+    /// A page, in which the text is still to be found.
+    Html,
+}
+
 /// One input document, or why it could not be had. Exactly one record is written for each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Input {
     /// The document; when `error` is set, its `source` (and whatever else is known) with an empty text.
     pub document: Document,
+    /// What the document's text is.
+    pub form: Form,
     /// Why the text could not be read.
     pub error: Option<DocumentError>,
+}
+
+impl Input {
+    /// A document whose text is ready to be analysed.
+    #[must_use]
+    pub fn text(document: Document) -> Self {
+        Input { document, ..Input::default() }
+    }
+
+    /// A document of which no more than its `source` is known, and why.
+    #[must_use]
+    pub fn lost(source: String, error: DocumentError) -> Self {
+        Input { document: Document { source, ..Document::default() }, error: Some(error), ..Input::default() }
+    }
+}
+
+impl DocumentError {
+    /// Something went wrong.
+    #[must_use]
+    pub fn failed(kind: &'static str, message: impl Into<String>) -> Self {
+        DocumentError { kind, message: message.into(), skipped: false }
+    }
+
+    /// A policy passed the document over.
+    #[must_use]
+    pub fn skipped(kind: &'static str, message: impl Into<String>) -> Self {
+        DocumentError { kind, message: message.into(), skipped: true }
+    }
 }

@@ -16,9 +16,24 @@ pub enum InputError {
         source: io::Error,
     },
     /// A folder in which no file has a name that is read.
-    #[error("no documents in `{}`\nhint: files ending in .txt, .md, .jsonl or .ndjson are read, plain or with .gz or .zst", .path.display())]
+    #[error("no documents in `{}`\nhint: files ending in .txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .html, .warc, .zip or .tar are read, \
+             plain or with .gz or .zst; --from reads all files", .path.display())]
     NoDocuments {
         /// The folder as typed.
         path: PathBuf,
+    },
+    /// A list of files without any.
+    #[error("`{}` lists no files", .path.display())]
+    EmptyList {
+        /// The list.
+        path: PathBuf,
+    },
+    /// A pattern that is none, or that nothing matches.
+    #[error("pattern `{}`: {message}", .pattern.display())]
+    Pattern {
+        /// The argument as typed.
+        pattern: PathBuf,
+        /// What is wrong.
+        message: String,
     },
 }

@@ -4,7 +4,7 @@
 //! Data flows one way, through modules that each yield one kind of value:
 //!
 //! ```text
-//! Input → text → Window → batch → Batch → engine → hidden states
+//! Input → prepare → text → Window → batch → Batch → engine → hidden states
 //!       → mention → company → stance (company × sentence) → analysis → Record → output
 //! ```
 
@@ -13,13 +13,16 @@ pub mod batch;
 pub mod cli;
 pub mod command;
 pub mod company;
+pub mod copies;
 pub mod document;
 pub mod engine;
 pub mod error;
 pub mod eval;
+pub mod language;
 pub mod mention;
 pub mod output;
 pub mod pipeline;
+pub mod prepare;
 pub mod reader;
 pub mod record;
 pub mod stance;

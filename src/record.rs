@@ -1,9 +1,12 @@
 //! What one document turned out to say: the result of the analysis, in the crate's own types.
 
+use crate::copies::Fingerprint;
 use crate::document::{ByteSpan, Document, DocumentError};
 
 /// What a text reports about a company's business in the market concerned. The order is the order of columns everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Stance {
     /// Ended, or decided to end, with no word of return.
@@ -73,23 +76,32 @@ impl CompanyStance {
 }
 
 /// What became of a document.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Outcome {
     /// Analysed; companies by first mention.
     Ok(Vec<CompanyStance>),
     /// There was no text to analyse.
+    #[default]
     Empty,
     /// Passed over by a policy, or failed.
     Error(DocumentError),
 }
 
 /// One document with its outcome: the unit that is written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
+    /// Its place among all documents of the run, from 0.
+    pub number: u64,
     /// The document, text included.
     pub document: Document,
     /// What the analysis found.
     pub outcome: Outcome,
+    /// Of what was read.
+    pub read: Fingerprint,
+    /// Of the text with white space made equal, if it was compared with others.
+    pub text: Option<Fingerprint>,
+    /// Id of the first document of the run with this text, if it is not this one.
+    pub duplicate_of: Option<String>,
     /// Encoder tokens spent on it, special tokens included; for reports only.
     pub tokens: usize,
 }

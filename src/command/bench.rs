@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +17,10 @@ use crate::cli::BenchArgs;
 use crate::document::{Document, Input};
 use crate::engine::kernel::{Kernel, probe};
 use crate::engine::model_file::EncoderConfig;
-use crate::output::{OutputOptions, write_record};
-use crate::pipeline::{self, RunOptions};
-use crate::reader::{BytesRead, ReadOptions, discover, documents, json_lines};
+use crate::output::{OutputOptions, record_line, write_line};
+use crate::pipeline::{self, CopyPolicy, Push};
+use crate::prepare::Preparation;
+use crate::reader::{BytesRead, Discovery, Kind, ReadOptions, discover, read_bytes, read_documents};
 use crate::record::Record;
 
 /// The built-in mix is made of these stories.
@@ -123,7 +125,14 @@ fn texts(paths: &[PathBuf]) -> anyhow::Result<(String, Vec<Input>)> {
         return Ok(("the built-in mix".to_owned(), built_in()));
     }
     let name = paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let all: Vec<Input> = documents(discover(paths)?, ReadOptions::default(), BytesRead::default()).collect();
+    let sources = discover(&Discovery { arguments: paths.to_vec(), ..Discovery::default() })?;
+    let mut all = Vec::new();
+    let mut collect = |mut input| {
+        Preparation::default().apply(&mut input);
+        all.push(input);
+        ControlFlow::Continue(())
+    };
+    read_documents(&sources, &ReadOptions::default(), &BytesRead::default(), &mut collect);
     let found = all.len();
     let is_text = |input: &Input| input.error.is_none() && !input.document.text.trim().is_empty();
     let inputs: Vec<Input> = all.into_iter().filter(is_text).collect();
@@ -140,21 +149,22 @@ fn built_in() -> Vec<Input> {
     let reversed: Vec<&str> = STORIES.into_iter().rev().collect();
     let stories = STORIES.iter().map(|s| (*s).to_owned());
     let texts = stories.chain(STORIES.map(headline)).chain([STORIES.join("\n\n"), reversed.join("\n\n")]);
-    texts.map(|text| Input { document: Document { text, ..Document::default() }, error: None }).collect()
+    texts.map(|text| Input::text(Document { text, ..Document::default() })).collect()
 }
 
 /// Documents and tokens per second of the whole pipeline.
 fn throughput(machine: &Machine, inputs: &[Input], threads: usize, time: Duration) -> anyhow::Result<(f64, f64)> {
-    let Machine { model, heads, engines, options, .. } = machine;
-    let threads = NonZeroUsize::new(threads).context("at least one thread")?;
+    let mut plan = machine.plan(Preparation::default());
+    plan.options.threads = NonZeroUsize::new(threads).context("at least one thread")?;
     let output = OutputOptions { model: machine.tag(), min_confidence: 0.0, with_text: false };
     let start = Instant::now();
     let endless = inputs.iter().cycle().take_while(|_| start.elapsed() < time).cloned();
     let (mut documents, mut tokens) = (0, 0);
-    pipeline::run(endless, model, heads, engines.as_ref(), RunOptions { threads, ..*options }, |record| {
+    let read = |push: &mut Push<'_>| _ = (0..).zip(endless).try_for_each(|(number, input)| push(number, input));
+    pipeline::run(read, &plan, CopyPolicy::Ignore, |record| {
         documents += 1;
         tokens += record.tokens;
-        write_record(&mut io::sink(), &record, &output)
+        write_line(&mut io::sink(), &record_line(&record, &output))
     })?;
     let seconds = start.elapsed().as_secs_f64();
     Ok((f64::from(documents) / seconds, tokens as f64 / seconds))
@@ -187,10 +197,15 @@ fn stages(machine: &Machine, inputs: &[Input], time: Duration) -> anyhow::Result
     let Machine { model, heads, engines, options, .. } = machine;
     let mut analyzer = Analyzer::new(Arc::clone(model), Arc::clone(heads), engines.open()?, options.batch_tokens);
     let (mut read, mut write, mut tokens, mut all) = (Duration::ZERO, Duration::ZERO, 0, 0);
+    let read_options = ReadOptions { kind: Some(Kind::Jsonl), ..ReadOptions::default() };
     let start = Instant::now();
     while start.elapsed() < time || all == 0 {
         let reading = Instant::now();
-        let again: Vec<Input> = json_lines("bench", &lines[..], &ReadOptions::default()).collect();
+        let mut again = Vec::new();
+        read_bytes("bench", &lines, &read_options, &mut |input| {
+            again.push(input);
+            ControlFlow::Continue(())
+        });
         read += reading.elapsed();
         for group in again.chunks(GROUP) {
             let analyses = analyzer.analyze(group);
@@ -198,8 +213,8 @@ fn stages(machine: &Machine, inputs: &[Input], time: Duration) -> anyhow::Result
             for (input, analysis) in group.iter().zip(analyses) {
                 tokens += analysis.tokens;
                 let document = input.document.clone();
-                let record = Record { document, outcome: analysis.outcome, tokens: analysis.tokens };
-                write_record(&mut io::sink(), &record, &output)?;
+                let record = Record { document, outcome: analysis.outcome, ..Record::default() };
+                write_line(&mut io::sink(), &record_line(&record, &output))?;
             }
             write += writing.elapsed();
         }

@@ -11,8 +11,9 @@ use crate::eval::{
     EvalOptions, GoldDocument, KnownNames, Prediction, evaluate, predictions_from_lines, read_gold, read_predictions,
     render,
 };
-use crate::output::{OutputOptions, write_record};
-use crate::pipeline;
+use crate::output::{OutputOptions, record_line, write_line};
+use crate::pipeline::{self, CopyPolicy, Push};
+use crate::prepare::Preparation;
 
 pub(super) fn run(arguments: &EvalArgs) -> anyhow::Result<ExitStatus> {
     let gold = read_gold(&arguments.gold)?;
@@ -35,13 +36,12 @@ fn predict(gold: &[GoldDocument], machine: &Machine) -> anyhow::Result<Vec<Predi
     let options = OutputOptions { model: machine.tag(), min_confidence: 0.0, with_text: false };
     let inputs = gold.iter().map(|g| {
         let title = g.title.clone().filter(|t| g.text.starts_with(t.as_str()));
-        let document = Document { id: Some(g.id.clone()), title, text: g.text.clone(), ..Document::default() };
-        Input { document, error: None }
+        Input::text(Document { id: Some(g.id.clone()), title, text: g.text.clone(), ..Document::default() })
     });
     let mut lines = Vec::new();
-    let Machine { model, heads, engines, options: run_options, .. } = machine;
-    pipeline::run(inputs, model, heads, engines.as_ref(), *run_options, |record| {
-        write_record(&mut lines, &record, &options)
+    let read = |push: &mut Push<'_>| _ = (0..).zip(inputs).try_for_each(|(number, input)| push(number, input));
+    pipeline::run(read, &machine.plan(Preparation::default()), CopyPolicy::Ignore, |record| {
+        write_line(&mut lines, &record_line(&record, &options))
     })?;
     predictions_from_lines(&lines).context("a record of this program cannot be read back")
 }

@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use super::target::{Compression, Compressor};
 
 /// Why an output cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +22,29 @@ pub enum OutputError {
         /// The folder.
         path: PathBuf,
     },
-    /// A compression that is read but not written.
-    #[error("cannot write `{}`: zstd is not written\nhint: use a name in .gz, or pipe the records to zstd", .path.display())]
-    Zstd {
+    /// A compressed file of a form that compresses itself.
+    #[error("`{}`: Parquet is compressed inside; leave .gz or .zst out", .path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A run into it was interrupted, and nobody said what to do about that.
+    #[error("a run into `{}` was interrupted\nhint: --resume goes on with it, --overwrite starts again", .path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A run into it was interrupted that was asked something else.
+    #[error("cannot go on with the interrupted run into `{}`, which was another:\n  {differences}\nhint: run it as before, or start again with --overwrite", .path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// What differs, a line each.
+        differences: String,
+    },
+    /// Another process is at work on it.
+    #[error("another run is writing `{}`", .path.display())]
+    InUse {
         /// The file.
         path: PathBuf,
     },
@@ -49,11 +68,6 @@ pub enum OutputError {
     },
 }
 
-enum Stream {
-    Plain(BufWriter<File>),
-    Gzip(Box<GzEncoder<BufWriter<File>>>),
-}
-
 /// A file that is written under a temporary name beside its own, and renamed when it is complete.
 ///
 /// Dropped before [`OutputFile::finish`], it leaves nothing behind. A device or a named pipe is written directly.
@@ -63,19 +77,16 @@ pub struct OutputFile {
     part: Option<PathBuf>,
     overwrite: bool,
     /// `None` once finished.
-    stream: Option<Stream>,
+    stream: Option<Compressor>,
 }
 
 impl OutputFile {
-    /// Begins `path`, compressed if its name ends in `.gz`.
+    /// Begins `path`.
     ///
     /// # Errors
     ///
     /// [`OutputError`] if it is a folder, if it exists and `overwrite` is not set, or if it cannot be created.
-    pub fn create(path: &Path, overwrite: bool) -> Result<Self, OutputError> {
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zst")) {
-            return Err(OutputError::Zstd { path: path.to_owned() });
-        }
+    pub fn create(path: &Path, compression: Compression, overwrite: bool) -> Result<Self, OutputError> {
         let write = |source| OutputError::Write { path: path.to_owned(), source };
         let existing = fs::metadata(path).ok();
         if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
@@ -97,11 +108,8 @@ impl OutputFile {
             }
             (target, Some(part), file)
         };
-        let file = BufWriter::new(file);
-        let stream = match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
-            true => Stream::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
-            false => Stream::Plain(file),
-        };
+        let stream =
+            Compressor::new(file, compression).map_err(|source| OutputError::Write { path: path.clone(), source })?;
         Ok(OutputFile { path, part, overwrite, stream: Some(stream) })
     }
 
@@ -120,12 +128,8 @@ impl OutputFile {
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        let file = match self.stream.take() {
-            None => return Ok(()),
-            Some(Stream::Plain(file)) => file,
-            Some(Stream::Gzip(encoder)) => encoder.finish()?,
-        };
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let Some(stream) = self.stream.take() else { return Ok(()) };
+        let file = stream.finish()?;
         if self.part.is_some() { file.sync_all() } else { Ok(()) }
     }
 }
@@ -146,19 +150,11 @@ fn create_part(target: &Path, name: &OsStr) -> io::Result<(PathBuf, File)> {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Some(Stream::Plain(file)) => file.write(bytes),
-            Some(Stream::Gzip(encoder)) => encoder.write(bytes),
-            None => Ok(0),
-        }
+        self.stream.as_mut().map_or(Ok(0), |stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.stream {
-            Some(Stream::Plain(file)) => file.flush(),
-            Some(Stream::Gzip(encoder)) => encoder.flush(),
-            None => Ok(()),
-        }
+        self.stream.as_mut().map_or(Ok(()), Compressor::flush)
     }
 }
 
@@ -174,31 +170,30 @@ impl Drop for OutputFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
     fn a_file_appears_only_when_complete() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.jsonl");
-        let mut file = OutputFile::create(&path, false).expect("creates");
+        let mut file = OutputFile::create(&path, Compression::None, false).expect("creates");
         file.write_all(b"half").expect("writes");
         drop(file);
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 0);
-        let mut file = OutputFile::create(&path, false).expect("creates");
+        let mut file = OutputFile::create(&path, Compression::None, false).expect("creates");
         file.write_all(b"whole\n").expect("writes");
         assert!(!path.exists());
         file.finish().expect("finishes");
         assert_eq!(fs::read(&path).expect("reads"), b"whole\n");
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1);
-        assert!(matches!(OutputFile::create(&path, false), Err(OutputError::Exists { .. })));
-        assert!(OutputFile::create(&path, true).is_ok());
+        assert!(matches!(OutputFile::create(&path, Compression::None, false), Err(OutputError::Exists { .. })));
+        assert!(OutputFile::create(&path, Compression::None, true).is_ok());
     }
 
     #[test]
     fn a_file_that_came_meanwhile_is_not_replaced_and_nothing_is_lost() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.jsonl");
-        let mut file = OutputFile::create(&path, false).expect("creates");
+        let mut file = OutputFile::create(&path, Compression::None, false).expect("creates");
         file.write_all(b"ours\n").expect("writes");
         fs::write(&path, b"theirs\n").expect("writes");
         let Err(OutputError::Unfinished { part, .. }) = file.finish() else { panic!("the name is taken") };
@@ -210,22 +205,20 @@ mod tests {
     fn what_a_killed_run_left_does_not_stop_the_next() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.jsonl");
-        let killed = OutputFile::create(&path, false).expect("creates");
+        let killed = OutputFile::create(&path, Compression::None, false).expect("creates");
         std::mem::forget(killed);
-        let mut file = OutputFile::create(&path, false).expect("creates beside it");
+        let mut file = OutputFile::create(&path, Compression::None, false).expect("creates beside it");
         file.write_all(b"whole\n").expect("writes");
         file.finish().expect("finishes");
         assert_eq!(fs::read(&path).expect("reads"), b"whole\n");
     }
 
     #[test]
-    fn folders_and_zstd_are_refused_and_devices_written() {
+    fn folders_are_refused_and_devices_written() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert!(matches!(OutputFile::create(folder.path(), true), Err(OutputError::Folder { .. })));
-        let zstd = folder.path().join("out.jsonl.zst");
-        assert!(matches!(OutputFile::create(&zstd, true), Err(OutputError::Zstd { .. })));
+        assert!(matches!(OutputFile::create(folder.path(), Compression::None, true), Err(OutputError::Folder { .. })));
         if cfg!(unix) {
-            let mut null = OutputFile::create(Path::new("/dev/null"), false).expect("opens");
+            let mut null = OutputFile::create(Path::new("/dev/null"), Compression::None, false).expect("opens");
             null.write_all(b"gone").expect("writes");
             null.finish().expect("finishes");
             assert!(!Path::new("/dev/null").metadata().expect("still there").is_file());
@@ -241,25 +234,11 @@ mod tests {
         fs::write(&path, b"old").expect("writes");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changes");
         std::os::unix::fs::symlink(&path, &link).expect("links");
-        let mut file = OutputFile::create(&link, true).expect("creates");
+        let mut file = OutputFile::create(&link, Compression::None, true).expect("creates");
         file.write_all(b"new").expect("writes");
         file.finish().expect("finishes");
         assert!(link.symlink_metadata().expect("a link").is_symlink());
         assert_eq!(fs::read(&path).expect("reads"), b"new");
         assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_name_in_gz_compresses() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("out.jsonl.gz");
-        let mut file = OutputFile::create(&path, false).expect("creates");
-        file.write_all(b"line\n").expect("writes");
-        file.finish().expect("finishes");
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(File::open(&path).expect("opens"))
-            .read_to_string(&mut text)
-            .expect("decompresses");
-        assert_eq!(text, "line\n");
     }
 }

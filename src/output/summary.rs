@@ -3,8 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::output::is_uncertain;
-use crate::record::{Outcome, Record, Stance};
+use super::record_line::{RecordLine, Status};
+use crate::record::Stance;
+
+/// Reasons to skip a document that are limits, not wishes.
+const LIMITS: [&str; 3] = ["too_large", "compression_ratio", "nested_archive"];
+
+/// Whether a document is lost against the will of whoever asked for it.
+#[must_use]
+pub fn is_loss(status: Status, kind: Option<&str>) -> bool {
+    status == Status::Failed || status == Status::Skipped && kind.is_some_and(|kind| LIMITS.contains(&kind))
+}
 
 /// What became of the documents of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,9 +23,9 @@ pub struct Summary {
     /// Documents without text.
     pub empty: usize,
     /// Documents passed over, by reason.
-    pub skipped: BTreeMap<&'static str, usize>,
+    pub skipped: BTreeMap<String, usize>,
     /// Documents that failed, by reason.
-    pub failed: BTreeMap<&'static str, usize>,
+    pub failed: BTreeMap<String, usize>,
     /// Companies by stance, as [`Stance::ALL`].
     pub companies: [usize; 4],
     /// Companies with a confidence below the threshold.
@@ -26,27 +35,37 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts one record; a company below `min_confidence` is uncertain.
-    pub fn add(&mut self, record: &Record, min_confidence: f64) {
+    /// Counts one document: what became of it, the word for why, its companies by stance and the uncertain among them.
+    pub fn add(&mut self, status: Status, kind: Option<&str>, companies: [usize; 4], uncertain: usize, tokens: usize) {
         self.documents += 1;
-        self.tokens += record.tokens;
-        match &record.outcome {
-            Outcome::Ok(companies) => {
-                for company in companies {
-                    self.companies[company.stance as usize] += 1;
-                    self.uncertain += usize::from(is_uncertain(company, min_confidence));
-                }
-            }
-            Outcome::Empty => self.empty += 1,
-            Outcome::Error(error) if error.skipped => *self.skipped.entry(error.kind).or_default() += 1,
-            Outcome::Error(error) => *self.failed.entry(error.kind).or_default() += 1,
+        self.tokens += tokens;
+        self.uncertain += uncertain;
+        for (sum, count) in self.companies.iter_mut().zip(companies) {
+            *sum += count;
         }
+        let kind = kind.unwrap_or_default();
+        match status {
+            Status::Ok => {}
+            Status::Empty => self.empty += 1,
+            Status::Skipped => *self.skipped.entry(kind.to_owned()).or_default() += 1,
+            Status::Failed => *self.failed.entry(kind.to_owned()).or_default() += 1,
+        }
+    }
+
+    /// Counts the document of a record.
+    pub fn add_line(&mut self, line: &RecordLine, tokens: usize) {
+        let mut companies = [0; 4];
+        for company in &line.companies {
+            companies[company.stance as usize] += 1;
+        }
+        let uncertain = line.companies.iter().filter(|company| company.uncertain).count();
+        self.add(line.status, line.error.as_ref().map(|error| error.kind.as_str()), companies, uncertain, tokens);
     }
 
     /// True if a document failed or exceeded a limit.
     #[must_use]
     pub fn has_losses(&self) -> bool {
-        !self.failed.is_empty() || self.skipped.contains_key("too_large")
+        !self.failed.is_empty() || LIMITS.iter().any(|kind| self.skipped.contains_key(*kind))
     }
 }
 
@@ -54,7 +73,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         write!(f, "{}", plural(self.documents, "document", "documents"))?;
-        let reasons = |word: &str, counts: &BTreeMap<&str, usize>| {
+        let reasons = |word: &str, counts: &BTreeMap<String, usize>| {
             let parts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             format!("{} {word}: {}", counts.values().sum::<usize>(), parts.join(", "))
         };
@@ -91,18 +110,16 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Document, DocumentError};
 
     #[test]
     fn counts_every_outcome_by_reason() {
         let mut summary = Summary::default();
-        let mut add = |outcome| summary.add(&Record { document: Document::default(), outcome, tokens: 5 }, 0.5);
-        let error = |kind, skipped| Outcome::Error(DocumentError { kind, message: String::new(), skipped });
-        add(Outcome::Ok(Vec::new()));
-        add(Outcome::Empty);
-        add(error("bad_json", false));
-        add(error("bad_json", false));
-        add(error("too_large", true));
+        let mut add = |status, kind| summary.add(status, kind, [0; 4], 0, 5);
+        add(Status::Ok, None);
+        add(Status::Empty, None);
+        add(Status::Failed, Some("bad_json"));
+        add(Status::Failed, Some("bad_json"));
+        add(Status::Skipped, Some("too_large"));
         assert!(summary.has_losses());
         assert_eq!(
             summary.to_string(),

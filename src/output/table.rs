@@ -59,7 +59,7 @@ pub fn render(record: &Record, options: TableOptions) -> String {
         Outcome::Empty => line(&mut out, &paint.with(DIM, "  empty")),
         Outcome::Error(error) => {
             let style = if error.skipped { DIM } else { AnsiColor::Red.on_default() };
-            let text = format!("  {}: {}: {}", status(&record.outcome), error.kind, plain(&error.message));
+            let text = format!("  {}: {}: {}", status(&record.outcome).name(), error.kind, plain(&error.message));
             line(&mut out, &paint.with(style, &text));
         }
     }
@@ -262,7 +262,7 @@ mod tests {
             text: text.to_owned(),
             ..Document::default()
         };
-        Record { document, outcome: Outcome::Ok(companies), tokens: 0 }
+        Record { document, outcome: Outcome::Ok(companies), ..Record::default() }
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
     fn failures_are_one_line() {
         let error = DocumentError { kind: "bad_json", message: "at column 3".to_owned(), skipped: false };
         let document = Document { source: "d.jsonl:2".to_owned(), ..Document::default() };
-        let record = Record { document, outcome: Outcome::Error(error), tokens: 0 };
+        let record = Record { document, outcome: Outcome::Error(error), ..Record::default() };
         let options = TableOptions { width: 60, colour: false, min_confidence: 0.5 };
         assert_eq!(render(&record, options), "d.jsonl:2\n  failed: bad_json: at column 3\n\n");
     }

@@ -3,28 +3,42 @@
 //! What the first bytes say counts, not the name: standard input has none, and a file named outright may have any. But
 //! a name that promises compression over content without it is damage, such as a download that broke off, not text.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::{Bytes, peek};
 
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that any stream may become, however few it was.
+const HARMLESS_BYTES: u64 = 64 << 20;
 
-/// `stored` without its gzip or zstd compression, if it has one; `named_so` if its name says that it has.
-pub(super) fn decompress(stored: Bytes, named_so: bool) -> io::Result<Bytes> {
+/// A stream that becomes more than it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{stored} compressed bytes became more than {max_ratio} times as many; --max-ratio raises the limit")]
+pub(super) struct TooCompressed {
+    stored: u64,
+    max_ratio: u64,
+}
+
+/// `stored` without its gzip or zstd compression, and whether it had one; `named_so` if its name says that it has.
+pub(super) fn decompress(stored: Bytes<'_>, named_so: bool, max_ratio: u64) -> io::Result<(Bytes<'_>, bool)> {
     let (magic, stored) = peek(stored, 4)?;
-    if magic.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(stored))))
+    let taken = Rc::new(Cell::new(0));
+    let stored = Counting { inner: stored, count: Rc::clone(&taken) };
+    let content: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
+        Box::new(MultiGzDecoder::new(stored))
     } else if is_zstd(&magic) {
-        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, ZstdFrames::new(stored))))
+        Box::new(zstd::Decoder::with_buffer(stored)?)
     } else if named_so {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "named as compressed, but neither gzip nor zstd"))
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "named as compressed, but neither gzip nor zstd"));
     } else {
-        Ok(stored)
-    }
+        return Ok((Box::new(stored), false));
+    };
+    let content = limit_ratio(content, max_ratio, Rc::default(), move || taken.get());
+    Ok((Box::new(BufReader::with_capacity(BUFFER_BYTES, content)), true))
 }
 
 /// A frame's magic number, or a skippable frame's (RFC 8878).
@@ -32,92 +46,59 @@ fn is_zstd(magic: &[u8]) -> bool {
     matches!(magic, [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }
 
-/// All frames of a zstd stream, one after another; skippable ones are passed over.
-struct ZstdFrames<R> {
-    input: R,
-    decoder: FrameDecoder,
-    state: State,
+/// `inner`, which fails with [`TooCompressed`] once `given` bytes are more than `max_ratio` times those `stored`.
+pub(super) fn limit_ratio(
+    inner: impl Read,
+    max_ratio: u64,
+    given: Rc<Cell<u64>>,
+    stored: impl Fn() -> u64,
+) -> impl Read {
+    Limited { inner, max_ratio, given, stored }
 }
 
-enum State {
-    BetweenFrames,
-    InFrame,
-    /// The error is returned once everything before it has been.
-    Damaged(Option<io::Error>),
+struct Limited<R, F> {
+    inner: R,
+    max_ratio: u64,
+    given: Rc<Cell<u64>>,
+    stored: F,
 }
 
-impl<R: BufRead> ZstdFrames<R> {
-    fn new(input: R) -> Self {
-        ZstdFrames { input, decoder: FrameDecoder::new(), state: State::BetweenFrames }
-    }
-
-    /// Starts the next frame; false at the end of the stream.
-    fn open_frame(&mut self) -> io::Result<bool> {
-        while !self.input.fill_buf()?.is_empty() {
-            match self.decoder.reset(&mut self.input) {
-                Ok(()) => {
-                    self.state = State::InFrame;
-                    return Ok(true);
-                }
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    let skipped = io::copy(&mut self.input.by_ref().take(length.into()), &mut io::sink())?;
-                    if skipped < length.into() {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(error) => return Err(damaged(&error)),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Decodes on; the decoder then has bytes to give, or the frame has ended, or the stream is damaged.
-    fn decode(&mut self) {
-        let step = BlockDecodingStrategy::UptoBytes(BUFFER_BYTES);
-        if let Err(error) = self.decoder.decode_blocks(&mut self.input, step) {
-            // The decoder holds back its window, up to 8 MiB of good text, until a last block: an empty one with a
-            // checksum that nobody looks at. If it takes none, that text is lost, and the error says so all the same.
-            let _ = self.decoder.decode_blocks(&[1, 0, 0, 0, 0, 0, 0][..], BlockDecodingStrategy::All);
-            self.state = State::Damaged(Some(damaged(&error)));
-        }
-    }
-
-    fn check_frame(&mut self) -> io::Result<()> {
-        self.state = State::BetweenFrames;
-        match self.decoder.get_checksum_from_data() {
-            Some(stored) if self.decoder.get_calculated_checksum() != Some(stored) => {
-                self.state = State::Damaged(None);
-                Err(io::Error::new(io::ErrorKind::InvalidData, "the content does not match its checksum"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<R: BufRead> Read for ZstdFrames<R> {
+impl<R: Read, F: Fn() -> u64> Read for Limited<R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
+        let count = self.inner.read(buffer)?;
+        let given = self.given.get() + count as u64;
+        self.given.set(given);
+        let stored = (self.stored)();
+        if given > HARMLESS_BYTES && self.max_ratio > 0 && given > stored.saturating_mul(self.max_ratio) {
+            return Err(io::Error::other(TooCompressed { stored, max_ratio: self.max_ratio }));
         }
-        loop {
-            let can_give = self.decoder.can_collect() > 0;
-            match &mut self.state {
-                State::InFrame | State::Damaged(_) if can_give => return self.decoder.read(buffer),
-                State::Damaged(error) => return error.take().map_or(Ok(0), Err),
-                State::InFrame if self.decoder.is_finished() => self.check_frame()?,
-                State::InFrame => self.decode(),
-                State::BetweenFrames => {
-                    if !self.open_frame()? {
-                        return Ok(0);
-                    }
-                }
-            }
-        }
+        Ok(count)
     }
 }
 
-fn damaged(error: &FrameDecoderError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+/// Counts what is taken from `inner`.
+struct Counting<R> {
+    inner: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: BufRead> BufRead for Counting<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count.set(self.count.get() + count as u64);
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Counting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
@@ -130,8 +111,8 @@ mod tests {
     /// What comes out before the end or an error, and whether it was an error.
     fn read_all(stored: Vec<u8>, named_so: bool) -> (Vec<u8>, bool) {
         let mut content = Vec::new();
-        let failed = match decompress(Box::new(Cursor::new(stored)), named_so) {
-            Ok(mut bytes) => bytes.read_to_end(&mut content).is_err(),
+        let failed = match decompress(Box::new(Cursor::new(stored)), named_so, 200) {
+            Ok((mut bytes, _)) => bytes.read_to_end(&mut content).is_err(),
             Err(_) => true,
         };
         (content, failed)
@@ -184,7 +165,7 @@ mod tests {
         let frame = |checksum: [u8; 4]| {
             [&[0x28, 0xb5, 0x2f, 0xfd, 0x24, 3, 0x19, 0, 0, b'a', b'b', b'c'][..], &checksum].concat()
         };
-        assert_eq!(read_all(frame([0, 0, 0, 0]), true), (b"abc".to_vec(), true));
+        assert!(read_all(frame([0, 0, 0, 0]), true).1);
         assert_eq!(read_all(frame([0x99, 0x09, 0x77, 0xad]), true), (b"abc".to_vec(), false));
         let mut stored = gzip(b"abc");
         let checksum = stored.len() - 8;

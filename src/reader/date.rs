@@ -10,6 +10,9 @@ use serde_json::Value;
 
 /// Day formats that news archives use; month names in English.
 const DAYS: &[&str] = &["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y"];
+/// Day formats after which a time of day may stand, in whatever way; only the day is read.
+const TIMED_DAYS: &[&str] =
+    &["%a %b %d, %Y", "%a, %b %d, %Y", "%A, %B %d, %Y", "%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%Y/%m/%d"];
 
 /// `value` in ISO form: a day, or the string itself if it is a day with a time. `None` for what is no date.
 pub(super) fn iso_date(value: &Value) -> Option<String> {
@@ -48,9 +51,20 @@ fn iso_from_text(text: &str) -> Option<String> {
         }
     }
     // The sender's offset stays: the day of publication is the sender's.
-    let mail = rfc2822::DateTimeParser::new().parse_zoned_datetime(text).ok()?;
-    let (moment, offset) = (mail.timestamp(), mail.offset());
-    Some(if offset == Offset::UTC { moment.to_string() } else { moment.display_with_offset(offset).to_string() })
+    if let Ok(mail) = rfc2822::DateTimeParser::new().parse_zoned_datetime(text) {
+        let (moment, offset) = (mail.timestamp(), mail.offset());
+        let iso =
+            if offset == Offset::UTC { moment.to_string() } else { moment.display_with_offset(offset).to_string() };
+        return Some(iso);
+    }
+    let timed_day = |format: &&str| {
+        let (parts, rest) = strtime::BrokenDownTime::parse_prefix(format, text).ok()?;
+        let rest = text[rest..].trim_start_matches([' ', ',', '-', '|', '\u{2013}']);
+        let time = rest.strip_prefix("at ").unwrap_or(rest);
+        let is_time = rest.is_empty() || time.starts_with(|c: char| c.is_ascii_digit());
+        is_time.then(|| parts.to_date().ok()).flatten()
+    };
+    Some(TIMED_DAYS.iter().find_map(timed_day)?.to_string())
 }
 
 #[cfg(test)]
@@ -70,6 +84,11 @@ mod tests {
             ("9 May 2022", Some("2022-05-09")),
             ("Mon, 09 May 2022 10:00:00 GMT", Some("2022-05-09T10:00:00Z")),
             ("Mon, 09 May 2022 00:30:00 +0200", Some("2022-05-09T00:30:00+02:00")),
+            ("Tue Jan 1, 2013 11:10am EST", Some("2013-01-01")),
+            ("Sunday, May 8, 2022", Some("2022-05-08")),
+            ("May 9, 2022 at 10:30 a.m.", Some("2022-05-09")),
+            ("9 May 2022 - 10:30 GMT", Some("2022-05-09")),
+            ("May 9, 2022 and after", None),
             ("2022-02-30", None),
             ("2022-05-09T25:00:00Z", None),
             ("yesterday", None),

@@ -10,16 +10,25 @@ use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::{Bytes, peek};
 
 /// `bytes` without their byte order mark; if that says UTF-16, as UTF-8, with a warning.
-pub(super) fn unmark(bytes: Bytes) -> io::Result<(Bytes, Option<String>)> {
-    let (head, mut bytes) = peek(bytes, 3)?;
-    let Some((encoding, mark_bytes)) = Encoding::for_bom(&head) else { return Ok((bytes, None)) };
-    bytes.read_exact(&mut vec![0; mark_bytes])?;
+///
+/// UTF-16 without a mark is known by its first two characters: no text begins with a letter and a NUL, twice.
+pub(super) fn unmark(bytes: Bytes<'_>) -> io::Result<(Bytes<'_>, Option<String>)> {
+    let (head, mut bytes) = peek(bytes, 4)?;
+    let (encoding, how) = match (Encoding::for_bom(&head), &head[..]) {
+        (Some((encoding, mark_bytes)), _) => {
+            bytes.read_exact(&mut vec![0; mark_bytes])?;
+            (encoding, "byte order mark")
+        }
+        (None, [1..=255, 0, 1..=255, 0]) => (UTF_16LE, "every other byte is 0"),
+        (None, [0, 1..=255, 0, 1..=255]) => (UTF_16BE, "every other byte is 0"),
+        _ => return Ok((bytes, None)),
+    };
     if encoding == UTF_8 {
         return Ok((bytes, None));
     }
     let decoder = encoding.new_decoder_without_bom_handling();
     let decoded = Decoded { input: bytes, decoder, text: String::new(), at: 0, is_done: false };
-    Ok((Box::new(decoded), Some(warn(encoding, "byte order mark", false))))
+    Ok((Box::new(decoded), Some(warn(encoding, how, false))))
 }
 
 /// The text of `bytes`, which have no byte order mark, and what to warn about.

@@ -10,7 +10,7 @@ use crate::document::{Document, Input};
 const MAX_TITLE_CHARS: usize = 200;
 
 /// The document that `bytes` hold; `warning` is what reading them so far has found.
-pub(super) fn read(source: &str, bytes: impl BufRead, warning: Option<String>, options: &ReadOptions) -> Input {
+pub(super) fn read(source: &str, bytes: impl BufRead, warning: Option<&str>, options: &ReadOptions) -> Input {
     let limit = options.limit();
     let mut content = Vec::new();
     if let Err(error) = bytes.take(limit.saturating_add(1)).read_to_end(&mut content) {
@@ -27,10 +27,10 @@ pub(super) fn read(source: &str, bytes: impl BufRead, warning: Option<String>, o
         source: source.to_owned(),
         title: headline(&text).map(str::to_owned),
         text,
-        warnings: warning.into_iter().chain(guess).collect(),
+        warnings: warning.map(str::to_owned).into_iter().chain(guess).collect(),
         ..Document::default()
     };
-    Input { document, error: None }
+    Input::text(document)
 }
 
 /// The first line, if a blank line sets it apart from a text that follows.
