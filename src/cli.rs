@@ -18,7 +18,7 @@ use crate::reader::Kind;
 #[command(
     name = "stancewire",
     version,
-    after_help = "Exit status: 0 nothing failed; 1 a document failed or exceeded a limit; 2 could not run, or not to the end; 130 interrupted."
+    after_help = "Exit status: 0 nothing failed; 1 a document failed or exceeded a limit; 2 could not run, or not to the end; 130 interrupted. With --strict, 1 as soon as a document is lost."
 )]
 pub struct Cli {
     /// What to do.
@@ -64,11 +64,11 @@ pub struct ExtractArgs {
     /// Write to FILE, which appears when it is complete; .gz and .zst compress it
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Let --output replace an existing file, and begin an interrupted run anew
+    /// Let --output replace an existing file, and begin an interrupted run anew unless --resume goes on with it
     #[arg(long, requires = "output")]
     pub overwrite: bool,
     /// Go on with an interrupted run into the same output
-    #[arg(long, requires = "output", conflicts_with = "overwrite")]
+    #[arg(long, requires = "output")]
     pub resume: bool,
     /// Write a line of JSON to FILE for every document that was skipped or failed
     #[arg(long, value_name = "FILE")]

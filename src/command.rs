@@ -5,6 +5,7 @@ mod eval;
 mod extract;
 mod interrupt;
 mod merge;
+mod sink;
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
@@ -51,10 +52,13 @@ impl Fingerprint {
     /// Of an input as it was read.
     #[must_use]
     pub fn of_input(input: &Input) -> Self {
-        let Document { id, source, title, text, .. } = &input.document;
+        let Document { id, source, title, date, url, text, meta, .. } = &input.document;
         let part = |part: &Option<String>| part.clone().unwrap_or_default().into_bytes();
         let error = input.error.as_ref().map_or("", |error| error.kind);
-        Fingerprint::of(&[source.as_bytes(), &part(id), &part(title), text.as_bytes(), error.as_bytes()])
+        let meta = meta.iter().map(|(name, value)| format!("{name} {value}\n")).collect::<String>();
+        let named = [id, title, date, url].map(part);
+        let [id, title, date, url] = named.each_ref().map(Vec::as_slice);
+        Fingerprint::of(&[source.as_bytes(), id, title, date, url, text.as_bytes(), meta.as_bytes(), error.as_bytes()])
     }
 
     /// A part of it, below `count`.
@@ -105,7 +109,8 @@ pub struct Copies {
     /// By 64 bits of the fingerprint: 24 further bits and the place of the original's id in `ids`.
     seen: HashMap<u64, u64, FxBuildHasher>,
     ids: File,
-    ids_bytes: u64,
+    /// Bytes of `ids` that are there; `unwritten` follows.
+    written: u64,
     unwritten: Vec<u8>,
 }
 
@@ -113,13 +118,14 @@ const PLACE_BITS: u32 = 40;
 const UNWRITTEN_BYTES: usize = 64 * 1024;
 
 impl Copies {
-    /// None seen.
+    /// None seen; ids will lie in `folder`.
     ///
     /// # Errors
     ///
-    /// If no temporary file can be made.
-    pub fn new() -> io::Result<Self> {
-        Ok(Copies { seen: HashMap::default(), ids: tempfile::tempfile()?, ids_bytes: 0, unwritten: Vec::new() })
+    /// If no temporary file can be made there.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let ids = tempfile::tempfile_in(folder)?;
+        Ok(Copies { seen: HashMap::default(), ids, written: 0, unwritten: Vec::new() })
     }
 
     /// Looks a text up and remembers it under `id` if it is new.
@@ -138,11 +144,10 @@ impl Copies {
             // A different text with the same 64 bits: it stays unknown, and so do its copies.
             Some(_) => Ok(Sighting::Original),
             None => {
-                let place = self.ids_bytes;
+                let place = self.written + self.unwritten.len() as u64;
                 let length = u32::try_from(id.len()).map_err(io::Error::other)?;
                 self.unwritten.extend(length.to_le_bytes());
                 self.unwritten.extend(id.as_bytes());
-                self.ids_bytes += 4 + u64::from(length);
                 if self.unwritten.len() >= UNWRITTEN_BYTES {
                     self.write_out()?;
                 }
@@ -166,8 +171,9 @@ impl Copies {
 
     fn write_out(&mut self) -> io::Result<()> {
         if !self.unwritten.is_empty() {
-            self.ids.seek(SeekFrom::End(0))?;
+            self.ids.seek(SeekFrom::Start(self.written))?;
             self.ids.write_all(&self.unwritten)?;
+            self.written += self.unwritten.len() as u64;
             self.unwritten.clear();
         }
         Ok(())
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn white_space_makes_no_other_text_and_the_first_is_the_original() {
-        let mut copies = Copies::new().expect("a file");
+        let mut copies = Copies::new(&std::env::temp_dir()).expect("a file");
         assert_eq!(look_up(&mut copies, "Acme  left.\n\nIt did.", "a"), Sighting::Original);
         assert_eq!(look_up(&mut copies, "Acme left.", "b"), Sighting::Original);
         for again in [" Acme left. It did.\r\n", "Acme\u{a0}left.\tIt did."] {
@@ -246,7 +252,7 @@ mod tests {
 
         #[test]
         fn every_copy_names_its_first(texts in prop::collection::vec(0_u32..40, 1..3000)) {
-            let mut copies = Copies::new().expect("a file");
+            let mut copies = Copies::new(&std::env::temp_dir()).expect("a file");
             let mut first = std::collections::BTreeMap::new();
             for (number, text) in texts.iter().enumerate() {
                 let id = format!("{number}{}", "x".repeat(number % 90));

@@ -80,7 +80,7 @@ pub const MAX_TEXT_BYTES: u64 = u32::MAX as u64;
 pub struct Document {
     /// The id given by the input; `None` makes the record use [`Document::source`].
     pub id: Option<String>,
-    /// Where the document came from, relative to the input argument: `path`, `path:line`, or `-`.
+    /// Where the document came from, relative to the input argument: `path` or `-`, with `:line`, `#record` or `!member`.
     pub source: String,
     /// Headline, if the input names one or the text begins with one.
     pub title: Option<String>,
@@ -101,7 +101,7 @@ pub struct Document {
 /// Why a document has no companies although it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentError {
-    /// Machine-readable reason in snake case: `too_large`, `bad_json`, `missing_text`, `bad_encoding`, `read` …
+    /// Machine-readable reason in snake case: `too_large`, `bad_json`, `missing_text`, `read` …
     pub kind: &'static str,
     /// The reason for a person: lower case, no final period.
     pub message: String,

@@ -22,6 +22,9 @@ pub enum InputError {
         /// The folder as typed.
         path: PathBuf,
     },
+    /// `-` stands for standard input, which can be read once.
+    #[error("standard input is named twice")]
+    StandardInputTwice,
     /// A list of files without any.
     #[error("`{}` lists no files", .path.display())]
     EmptyList {

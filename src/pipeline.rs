@@ -7,11 +7,12 @@
 //! has arrived: nobody waits for one to fill.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,6 +86,12 @@ pub enum RunError<E> {
         /// What the pool said.
         source: rayon::ThreadPoolBuildError,
     },
+    /// Which texts have been seen before cannot be told any more.
+    #[error("cannot tell which texts have been seen before")]
+    Copies(#[source] io::Error),
+    /// A worker panicked outside the analysis of a document.
+    #[error("a worker panicked; this is a defect of the program, please report it")]
+    Worker,
     /// An engine could not be opened.
     #[error("cannot open the engine")]
     Engine(#[from] EngineError),
@@ -138,7 +145,14 @@ pub fn run<E>(
         workers.spawn_broadcast(move |_, worker| {
             let analyzer = &analyzers[worker.index()];
             while let Some(group) = work.take() {
-                work.analyze(group, analyzer, &finished);
+                let number = group.number;
+                let analyzed = catch_unwind(AssertUnwindSafe(|| work.analyze(group, analyzer)));
+                let records = analyzed.unwrap_or_else(|_| {
+                    work.pass(number);
+                    Err(Fatal::Worker)
+                });
+                // The receiver is gone when the sink has panicked; then nobody wants the records.
+                let _ = finished.send(Finished { group: number, records });
             }
         });
         thread::scope(|threads| {
@@ -152,7 +166,6 @@ pub fn run<E>(
             write_in_order(results, returned, work, &mut sink)
         })
     })
-    .map_err(RunError::Sink)
 }
 
 /// Documents that one worker takes at once.
@@ -165,7 +178,13 @@ struct Group {
 /// What a worker hands on.
 struct Finished {
     group: u64,
-    records: Vec<(Record, Option<u64>)>,
+    records: Result<Vec<(Record, Option<u64>)>, Fatal>,
+}
+
+/// Why the run cannot go on.
+enum Fatal {
+    Copies(io::Error),
+    Worker,
 }
 
 /// Inputs that have been read, and the right to take them.
@@ -231,10 +250,14 @@ impl Work {
         Some(Group { number: queue.groups - 1, inputs })
     }
 
-    fn analyze(&self, group: Group, analyzer: &Mutex<Analyzer>, finished: &Sender<Finished>) {
+    /// The group's records, each with the document whose result is its own too.
+    fn analyze(&self, group: Group, analyzer: &Mutex<Analyzer>) -> Result<Vec<(Record, Option<u64>)>, Fatal> {
         let numbers: Vec<u64> = group.inputs.iter().map(|(number, _)| *number).collect();
         let mut documents: Vec<Prepared> = group.inputs.into_iter().map(|(_, input)| self.prepare(input)).collect();
-        self.look_for_copies(group.number, &numbers, &mut documents);
+        self.look_for_copies(group.number, &numbers, &mut documents).map_err(Fatal::Copies)?;
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let fresh: Vec<Input> =
             documents.iter_mut().filter(|d| d.same_as.is_none()).map(|d| std::mem::take(&mut d.input)).collect();
         // A poisoned lock means that a document panicked; an analyzer keeps nothing from one call to the next.
@@ -256,8 +279,7 @@ impl Work {
                 Record { number, document: input.document, outcome, read, text, duplicate_of: copy_of, tokens };
             (record, same_as)
         });
-        // The receiver is gone when the sink has failed; then nobody wants the records.
-        let _ = finished.send(Finished { group: group.number, records: records.collect() });
+        Ok(records.collect())
     }
 
     fn prepare(&self, mut input: Input) -> Prepared {
@@ -270,31 +292,36 @@ impl Work {
         let text = &input.document.text;
         let is_text = self.looks_for_copies && input.error.is_none();
         let normal = if is_text { Fingerprint::of_text(text) } else { None };
-        let fingerprints = normal.map(|normal| (normal, Fingerprint::of(&[text.as_bytes()])));
+        // Places in a title count too, where the input names one.
+        let title = input.document.title.as_deref().unwrap_or_default();
+        let fingerprints = normal.map(|normal| (normal, Fingerprint::of(&[title.as_bytes(), text.as_bytes()])));
         Prepared { input, read, fingerprints, copy_of: None, same_as: None }
     }
 
     /// Waits until all groups before this one have looked, and looks.
-    fn look_for_copies(&self, group: u64, numbers: &[u64], documents: &mut [Prepared]) {
+    fn look_for_copies(&self, group: u64, numbers: &[u64], documents: &mut [Prepared]) -> io::Result<()> {
         if !self.looks_for_copies {
-            return;
+            return Ok(());
         }
-        let waiting = self.turned.wait_while(lock(&self.turn), |turn| turn.next != group);
+        let waiting = self.turned.wait_while(lock(&self.turn), |turn| turn.next < group);
         let mut turn = waiting.unwrap_or_else(PoisonError::into_inner);
-        turn.next += 1;
-        for (document, &number) in documents.iter_mut().zip(numbers) {
-            if let Err(error) = turn.look(number, document) {
-                let message = format!("cannot tell whether this text has been seen before: {error}");
-                document.input.error = Some(DocumentError::failed("copies", message));
-            }
-        }
+        let looked = documents.iter_mut().zip(numbers).try_for_each(|(document, &number)| turn.look(number, document));
+        drop(turn);
+        self.pass(group);
+        looked
+    }
+
+    /// Lets the groups after this one look.
+    fn pass(&self, group: u64) {
+        let mut turn = lock(&self.turn);
+        turn.next = turn.next.max(group + 1);
         drop(turn);
         self.turned.notify_all();
     }
 }
 
 impl Turn {
-    fn look(&mut self, number: u64, document: &mut Prepared) -> std::io::Result<()> {
+    fn look(&mut self, number: u64, document: &mut Prepared) -> io::Result<()> {
         let Some((normal, exact)) = document.fingerprints else { return Ok(()) };
         let (copies, drops) = match &mut self.copies {
             CopyPolicy::Ignore => return Ok(()),
@@ -341,7 +368,7 @@ fn write_in_order<E>(
     returned: Receiver<()>,
     work: &Work,
     sink: &mut impl FnMut(Record) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<(), RunError<E>> {
     let mut early = BTreeMap::new();
     let mut next = 0;
     let mut kept = Results::default();
@@ -353,14 +380,18 @@ fn write_in_order<E>(
             next += 1;
             // Every group has taken a permit; this frees it for a worker.
             let _ = returned.recv();
-            for (mut record, same_as) in records {
-                if outcome.is_ok() {
-                    if work.looks_for_copies {
-                        kept.complete(&mut record, same_as);
-                    }
-                    outcome = sink(record);
-                    work.stop.store(outcome.is_err(), Ordering::Relaxed);
-                }
+            if outcome.is_ok() {
+                outcome = match records {
+                    Err(Fatal::Copies(error)) => Err(RunError::Copies(error)),
+                    Err(Fatal::Worker) => Err(RunError::Worker),
+                    Ok(records) => records.into_iter().try_for_each(|(mut record, same_as)| {
+                        if work.looks_for_copies {
+                            kept.complete(&mut record, same_as);
+                        }
+                        sink(record).map_err(RunError::Sink)
+                    }),
+                };
+                work.stop.store(outcome.is_err(), Ordering::Relaxed);
             }
         }
     }

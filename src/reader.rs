@@ -30,6 +30,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +41,7 @@ pub use kind::Kind;
 pub use web::find_text;
 
 use crate::document::{DocumentError, Input, MAX_TEXT_BYTES};
-use compression::{TooCompressed, decompress};
+use compression::{Budget, TooCompressed, decompress};
 use decode::unmark;
 
 /// Archives inside archives that are opened.
@@ -93,7 +95,8 @@ pub type Emit<'e> = dyn FnMut(Input) -> ControlFlow<()> + 'e;
 /// Emits the documents of `sources`, in order, until `emit` breaks.
 pub fn read_documents(sources: &[Source], options: &ReadOptions, read: &BytesRead, emit: &mut Emit<'_>) {
     for source in sources {
-        let mut reading = Reading { options, read, emit: &mut *emit, depth: 0 };
+        let budget = Budget::new(options.max_ratio);
+        let mut reading = Reading { options, read, emit: &mut *emit, depth: 0, budget };
         // A decoder that panics costs the rest of its source, not the run.
         let flow = catch_unwind(AssertUnwindSafe(|| reading.source(source))).unwrap_or_else(|_| {
             let message = "the reader panicked; this is a defect of the program, please report the file";
@@ -107,7 +110,9 @@ pub fn read_documents(sources: &[Source], options: &ReadOptions, read: &BytesRea
 
 /// Emits the documents of `bytes`, which come from elsewhere than a source; `name` stands for it.
 pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions, emit: &mut Emit<'_>) {
-    let mut reading = Reading { options, read: &BytesRead::default(), emit: &mut *emit, depth: 0 };
+    let budget = Budget::new(options.max_ratio);
+    budget.has_stored(bytes.len() as u64);
+    let mut reading = Reading { options, read: &BytesRead::default(), emit: &mut *emit, depth: 0, budget };
     let _ = reading.stream(name, Box::new(bytes), Hints { kind: options.kind, ..Hints::default() });
 }
 
@@ -120,17 +125,26 @@ struct Reading<'r> {
     emit: &'r mut Emit<'r>,
     /// Archives that are open around what is read.
     depth: usize,
+    budget: Rc<Budget>,
 }
 
 /// What is known of a stream before it is read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Hints {
+struct Hints<'h> {
     /// What its name or `--from` says that it holds.
     kind: Option<Kind>,
     /// Whether its name says that it is compressed; if it does not, it may be all the same.
     is_compressed: bool,
     /// Whether somebody may be writing to it still, so that bytes must not be waited for.
     is_live: bool,
+    /// The file that it is, if it is one.
+    file: Option<&'h Path>,
+}
+
+/// A stream, and the file that it is if it is one as it lies on disk.
+struct Stored<'s> {
+    bytes: Bytes<'s>,
+    file: Option<&'s Path>,
 }
 
 impl Reading<'_> {
@@ -143,72 +157,110 @@ impl Reading<'_> {
     }
 
     fn source(&mut self, source: &Source) -> ControlFlow<()> {
-        let name = source.name();
-        let stored: io::Result<Bytes<'_>> = match source.path() {
-            Some(path) => File::open(path).map(|file| counted(file, self.read)),
-            None => Ok(counted(io::stdin(), self.read)),
+        let (name, path) = (source.name(), source.path());
+        let is_file = source.size_bytes().is_some();
+        let opened: io::Result<Bytes<'_>> = match &path {
+            Some(path) => File::open(path).map(|file| self.counted(file)),
+            None => Ok(self.counted(io::stdin())),
         };
-        let is_live = source.path().is_none();
-        let hints = Hints { kind: self.options.kind.or(source.kind()), is_compressed: source.is_compressed(), is_live };
-        match stored {
-            Ok(stored) => self.stream(&name, stored, hints),
-            Err(error) => self.lost(&name, &error),
+        let mut stored = match opened {
+            Ok(stored) => stored,
+            Err(error) => return self.lost(&name, &error),
+        };
+        let mut kind = self.kind_of(source.kind());
+        // What is live is not waited for; but a tar archive shows in the first piece that comes.
+        if !is_file && kind.is_none() && stored.fill_buf().is_ok_and(kind::is_tar) {
+            kind = Some(Kind::Tar);
         }
+        let file = path.as_deref().filter(|_| is_file);
+        let hints = Hints { kind, is_compressed: source.is_compressed(), is_live: !is_file, file };
+        self.stream(&name, stored, hints)
+    }
+
+    /// What `--from` says that a file of this name holds, or the name; archives are opened whatever `--from` says.
+    fn kind_of(&self, named: Option<Kind>) -> Option<Kind> {
+        named.filter(|kind| kind.is_archive()).or(self.options.kind).or(named)
     }
 
     /// Everything in `stored`, whatever it is.
-    fn stream(&mut self, name: &str, stored: Bytes<'_>, hints: Hints) -> ControlFlow<()> {
+    fn stream(&mut self, name: &str, stored: Bytes<'_>, hints: Hints<'_>) -> ControlFlow<()> {
         match self.recognize(stored, hints) {
-            Ok((kind, bytes, warning)) => self.content(name, kind, bytes, warning.as_deref()),
+            Ok((kind, stored, warning)) => self.content(name, kind, stored, warning.as_deref()),
             Err(error) => self.lost(name, &error),
         }
     }
 
     /// What `stored` holds, decompressed, without byte order mark, and what to warn about.
-    fn recognize<'b>(&self, stored: Bytes<'b>, hints: Hints) -> io::Result<(Kind, Bytes<'b>, Option<String>)> {
-        let Hints { kind, is_compressed, is_live } = hints;
-        let (bytes, was_compressed) = decompress(stored, is_compressed, self.options.max_ratio)?;
+    fn recognize<'b>(&self, stored: Bytes<'b>, hints: Hints<'b>) -> io::Result<(Kind, Stored<'b>, Option<String>)> {
+        let Hints { kind, is_compressed, is_live, file } = hints;
+        let (bytes, was_compressed) = decompress(stored, is_compressed, &self.budget)?;
+        let file = file.filter(|_| !was_compressed);
+        let is_forced = self.options.kind.is_some();
+        let is_archive = kind.is_some_and(Kind::is_archive);
+        let (binary, bytes) = if !is_archive && (kind.is_none() || is_forced) {
+            kind::sniff_binary(bytes, is_live && !was_compressed)?
+        } else {
+            (None, bytes)
+        };
+        // Archives of what `--from` says may have any name.
+        let kind = if is_forced { binary.filter(|kind| kind.is_archive()).or(kind) } else { kind.or(binary) };
         if let Some(kind) = kind.filter(|kind| kind.is_binary()) {
-            return Ok((kind, bytes, None));
-        }
-        let (binary, bytes) =
-            if kind.is_none() { kind::sniff_binary(bytes, is_live && !was_compressed)? } else { (None, bytes) };
-        if let Some(kind) = binary {
-            return Ok((kind, bytes, None));
+            return Ok((kind, Stored { bytes, file }, None));
         }
         let (bytes, warning) = unmark(bytes)?;
         let (kind, bytes) = match kind {
-            Some(kind) if kind != Kind::Json => (kind, bytes),
-            // By that name both are common.
-            _ => kind::sniff_text(bytes, &self.options.fields, kind)?,
+            Some(kind) => (kind, bytes),
+            None => kind::sniff_text(bytes, &self.options.fields)?,
         };
-        Ok((kind, bytes, warning))
+        Ok((kind, Stored { bytes, file }, warning))
     }
 
-    fn content(&mut self, name: &str, kind: Kind, bytes: Bytes<'_>, warning: Option<&str>) -> ControlFlow<()> {
+    fn counted<'b>(&self, inner: impl Read + 'b) -> Bytes<'b> {
+        let counted = Counted { inner, read: self.read.clone(), count: 0, budget: Rc::clone(&self.budget) };
+        Box::new(BufReader::with_capacity(128 * 1024, counted))
+    }
+
+    /// `stored` as a file that can be read from any place, for formats with their table of contents at the end.
+    fn file_of(&self, stored: Stored<'_>) -> io::Result<File> {
+        let Stored { mut bytes, file } = stored;
+        if let Some(path) = file {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            self.read.add(length);
+            self.budget.has_stored(length);
+            return Ok(file);
+        }
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut bytes, &mut file).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => {
+                let folder = std::env::temp_dir();
+                io::Error::new(error.kind(), format!("{error} in {}; TMPDIR names another folder", folder.display()))
+            }
+            _ => error,
+        })?;
+        Ok(file)
+    }
+
+    fn content(&mut self, name: &str, kind: Kind, stored: Stored<'_>, warning: Option<&str>) -> ControlFlow<()> {
         match kind {
             Kind::Text => {
-                let input = plain::read(name, bytes, warning, self.options);
+                let input = plain::read(name, stored.bytes, warning, self.options);
                 self.emit(input)
             }
-            Kind::Jsonl => json_lines::read(self, name, bytes, warning),
-            Kind::Json => table::read_json(self, name, bytes, warning),
-            Kind::Csv | Kind::Tsv => table::read_delimited(self, name, bytes, kind, warning),
-            Kind::Parquet => table::read_parquet(self, name, bytes),
-            Kind::Html => web::read_page(self, name, bytes, warning),
-            Kind::Warc => web::read_warc(self, name, bytes),
+            Kind::Jsonl => json_lines::read(self, name, stored.bytes, warning),
+            Kind::Json => table::read_json(self, name, stored.bytes, warning),
+            Kind::Csv | Kind::Tsv => table::read_delimited(self, name, stored.bytes, kind, warning),
+            Kind::Parquet => table::read_parquet(self, name, stored),
+            Kind::Html => web::read_page(self, name, stored.bytes, warning),
+            Kind::Warc => web::read_warc(self, name, stored.bytes),
             Kind::Zip | Kind::Tar if self.depth == MAX_DEPTH => {
                 let message = format!("more than {MAX_DEPTH} archives inside each other");
                 self.emit(Input::lost(name.to_owned(), DocumentError::skipped("nested_archive", message)))
             }
-            Kind::Zip => archive::read_zip(self, name, bytes),
-            Kind::Tar => archive::read_tar(self, name, bytes),
+            Kind::Zip => archive::read_zip(self, name, stored),
+            Kind::Tar => archive::read_tar(self, name, stored.bytes),
         }
     }
-}
-
-fn counted<'b>(inner: impl Read + 'b, read: &BytesRead) -> Bytes<'b> {
-    Box::new(BufReader::with_capacity(128 * 1024, Counted { inner, read: read.clone() }))
 }
 
 /// The first `len` bytes of `bytes`, however small the pieces they come in, and all of `bytes` again.
@@ -218,17 +270,12 @@ fn peek<'b>(mut bytes: Bytes<'b>, len: u64) -> io::Result<(Vec<u8>, Bytes<'b>)> 
     Ok((head.clone(), Box::new(Cursor::new(head).chain(bytes))))
 }
 
-/// `bytes` as a file that can be read from any place, for formats with their table of contents at the end.
-fn spooled(mut bytes: Bytes<'_>) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut bytes, &mut file)?;
-    Ok(file)
-}
-
 /// Counts what is read, and reads again when a signal came between.
 struct Counted<R> {
     inner: R,
     read: BytesRead,
+    count: u64,
+    budget: Rc<Budget>,
 }
 
 impl<R: Read> Read for Counted<R> {
@@ -240,6 +287,8 @@ impl<R: Read> Read for Counted<R> {
             }
         };
         self.read.add(count as u64);
+        self.count += count as u64;
+        self.budget.has_stored(self.count);
         Ok(count)
     }
 }

@@ -96,6 +96,7 @@ fn every_format_yields_the_same_document() {
     write(&folder, "a.json", &pretty);
     write(&folder, "lines.json", format!("{line}\n"));
     write(&folder, "wrapped.json", &wrapped);
+    write(&folder, "wrapped-in-a-line.json", json!({"title": "News", "articles": [row, row]}).to_string());
     write(&folder, "a.csv", cells(","));
     write(&folder, "semicolons.csv", cells(";"));
     write(&folder, "a.tsv", cells("\t"));
@@ -124,8 +125,10 @@ fn every_format_yields_the_same_document() {
             "a.tar.zst!in/deep.zip!a.json#1",
             "a.tsv:2",
             "a.zip!in/a.jsonl:1",
-            "lines.json:1",
+            "lines.json#1",
             "semicolons.csv:2",
+            "wrapped-in-a-line.json#1",
+            "wrapped-in-a-line.json#2",
             "wrapped.json#1",
             "no-name#1",
             "no-name-either:2",
@@ -203,6 +206,7 @@ fn damaged_inputs_are_told_one_by_one() {
     let zipped = zip(&[("a.txt", STORY.as_bytes()), ("b.txt", LONG.as_bytes())]);
     let tarred = tar(&[("a.txt", STORY.as_bytes()), ("b.txt", LONG.as_bytes())]);
     let zeros = vec![b' '; 80 << 20];
+    let bomb_head = format!("WARC/1.0\r\nWARC-Type: response\r\nContent-Length: {}\r\n\r\n", zeros.len());
     parquet(&folder.path().join("missing-column.parquet"), &json!({"id": "a", "body": LONG}));
     parquet(&folder.path().join("whole.parquet"), &json!({"text": LONG}));
     let whole = fs::read(folder.path().join("whole.parquet")).expect("reads");
@@ -245,6 +249,15 @@ fn damaged_inputs_are_told_one_by_one() {
         ("bomb.jsonl.gz", gzip(&zeros), &["skipped compression_ratio"]),
         ("bomb.zip", zip(&[("a.jsonl", &zeros), ("b.jsonl", &zeros)]), &["skipped compression_ratio"]),
         ("cut.zip", zipped[..zipped.len() / 2].to_vec(), &["failed read"]),
+        ("two.tar", [&tarred[..], &tarred[..]].concat(), &["ok", "failed read"]),
+        ("bomb.warc.gz", gzip(&[bomb_head.as_bytes(), &zeros].concat()), &["skipped compression_ratio"]),
+        ("utf16.html", utf16(&page("Title", LONG)), &["ok"]),
+        ("titles.csv", b"id,title\n1,Acme quits\n".to_vec(), &["failed missing_column"]),
+        (
+            "deep.jsonl",
+            format!("{{\"text\":\"x\",\"date\":{}{}}}", "[".repeat(100), "]".repeat(100)).into_bytes(),
+            &["failed bad_field"],
+        ),
         ("cut.tar", tarred[..1024].to_vec(), &["ok", "failed read"]),
         ("cut-inside.tar", tarred[..1300].to_vec(), &["ok", "failed read"]),
         (
@@ -345,6 +358,8 @@ fn lists_and_patterns_name_inputs() {
     assert_eq!(sources(&["in/*.txt"]).1, ["a.txt", "b.txt"]);
     assert_eq!(sources(&["in/**/*.txt"]).1, ["a.txt", "b.txt", "deep/c.txt"]);
     assert_eq!(sources(&["in", "--from", "text"]).1, ["a.txt", "b.txt", "d.odd", "deep/c.txt"]);
+    assert_eq!(sources(&["i*", "--from", "text"]).1, ["in/a.txt", "in/b.txt", "in/d.odd", "in/deep/c.txt"]);
+    assert_eq!(sources(&["-", "-"]).0, 2);
     let (status, _, messages) = sources(&["in/*.nothing"]);
     assert_eq!(status, 2);
     assert!(messages.contains("no file matches"), "{messages}");
@@ -380,10 +395,56 @@ fn copies_are_marked_dropped_or_ignored() {
     assert_eq!(records[2]["companies"], records[0]["companies"]);
     assert_ne!(records[3]["companies"], records[0]["companies"], "other white space, other places");
     assert_eq!(records[3]["companies"][0]["stance"], records[0]["companies"][0]["stance"]);
+    // A title that the input names is looked at for places; the same text without it is another document.
+    let titled = json!({"id": "e", "title": "Acme quits Freedonia", "text": STORY}).to_string();
+    write(&folder, "b.jsonl", [&lines[0], &titled, &lines[0]].map(String::as_str).join("\n"));
+    let (_, together, _) = extract(folder.path(), &["b.jsonl"]);
+    for (at, line) in [(0, &lines[0]), (1, &titled), (2, &lines[0])] {
+        write(&folder, "c.jsonl", line);
+        let (_, alone, _) = extract(folder.path(), &["c.jsonl"]);
+        assert_eq!(together[at]["companies"], alone[0]["companies"]);
+    }
     let (copies, statuses, records) = of("drop");
     assert_eq!((copies.join(" "), statuses.join(" ")), ("- - a a".to_owned(), "ok ok skipped skipped".to_owned()));
     assert_eq!(records[2]["error"]["kind"], "duplicate");
     assert_eq!(of("ignore").0.join(" "), "- - - -");
+}
+
+#[test]
+fn from_says_what_members_of_archives_hold() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let html = page("Acme quits Freedonia", LONG);
+    write(&folder, "a.zip", zip(&[("one", html.as_bytes()), ("two.dat", html.as_bytes()), (".hidden", b"no")]));
+    write(&folder, "b.tar", tar(&[("one", html.as_bytes())]));
+    write(&folder, "c.odd", zip(&[("three", html.as_bytes())]));
+    let (status, records, messages) = extract(folder.path(), &[".", "--from", "html", "--with-text"]);
+    assert_eq!(status, 0, "{messages}");
+    let sources: Vec<_> = records.iter().map(|r| r["source"].as_str().expect("a source")).collect();
+    assert_eq!(sources, ["a.zip!one", "a.zip!two.dat", "b.tar!one", "c.odd!three"]);
+    assert!(records.iter().all(|r| r["text"] == format!("Acme quits Freedonia\n\n{LONG}")));
+    // Without it names tell, and an archive of which nothing is taken says so.
+    let (status, records, _) = extract(folder.path(), &["a.zip", "b.tar"]);
+    let kinds: Vec<_> = records.iter().map(|r| r["error"]["kind"].as_str().expect("a kind")).collect();
+    assert_eq!((status, kinds), (0, vec!["no_documents"; 2]));
+}
+
+#[test]
+fn archives_come_through_pipes() {
+    let story = [("a.txt", STORY.as_bytes()), ("b.txt", LONG.as_bytes())];
+    for content in [tar(&story), gzip(&tar(&story)), zip(&story)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stancewire"))
+            .args(["extract", "-q"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        child.stdin.take().expect("piped").write_all(&content).expect("writes");
+        let output = child.wait_with_output().expect("ends");
+        let records: Vec<Value> =
+            output.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let sources: Vec<_> = records.iter().map(|r| r["source"].as_str().expect("a source")).collect();
+        assert_eq!(sources, ["-!a.txt", "-!b.txt"]);
+    }
 }
 
 #[test]

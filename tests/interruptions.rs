@@ -176,10 +176,48 @@ fn every_half_done_step_is_made_good() {
     }
     // Killed between the last two steps: the output is there and its parts are too.
     let parts = interrupted("out.csv");
-    fs::write(parts.join("complete"), "").expect("writes");
+    fs::write(parts.join("replaces"), "").expect("writes");
     fs::write(folder.join("out.csv"), "as good as complete").expect("writes");
     assert_eq!(run(folder, &["-o", "out.csv", "--resume"]).0, Some(1));
     assert!(contents(folder, "out.csv") == contents(folder, "whole.csv"));
+    // The only step between the two names of a plain part.
+    assert_eq!(run(folder, &["-o", "whole.jsonl"]).0, Some(1));
+    let parts = interrupted("out.jsonl");
+    fs::rename(parts.join("000002.trace"), parts.join("pending.trace")).expect("renames");
+    fs::remove_file(parts.join("pending.jsonl")).expect("removes");
+    let (status, messages) = run(folder, &["-o", "out.jsonl", "--resume"]);
+    assert_eq!(status, Some(1));
+    assert!(messages.contains("going on after 24 documents"), "{messages}");
+    assert!(contents(folder, "out.jsonl") == contents(folder, "whole.jsonl"));
+}
+
+#[test]
+fn a_run_that_replaces_goes_on_and_its_own_files_are_no_input() {
+    let folder = archive();
+    let folder = folder.path();
+    let here = folder.join("archive");
+    let run_here = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stancewire"));
+        command.current_dir(&here).args(["extract", ".", "-q", "--part-documents", PART_DOCUMENTS]).args(arguments);
+        let output = command.output().expect("runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(run(folder, &["-o", "whole.jsonl"]).0, Some(1));
+    for file in ["out.jsonl", "errors.jsonl"] {
+        fs::write(here.join(file), "{\"text\":\"of an earlier run\"}\n").expect("writes");
+    }
+    let outputs = ["-o", "out.jsonl", "--errors", "errors.jsonl"];
+    assert_eq!(run_here(&outputs).0, Some(2), "it exists");
+    assert_eq!(run_here(&[&outputs[..], &["--overwrite", "--strict"]].concat()).0, Some(1));
+    assert_eq!(run_here(&outputs).0, Some(2), "it was interrupted");
+    let (status, messages) = run_here(&[&outputs[..], &["--resume"]].concat());
+    assert_eq!(status, Some(1), "{messages}");
+    assert!(messages.contains("going on after 30 documents"), "{messages}");
+    let written = fs::read(here.join("out.jsonl")).expect("reads");
+    assert!(written == contents(folder, "whole.jsonl")[0]);
+    let (status, messages) = run_here(&[&outputs[..], &["--resume"]].concat());
+    assert_eq!(status, Some(0), "{messages}");
+    assert_eq!(run_here(&["-o", "same.jsonl", "--errors", "same.jsonl"]).0, Some(2));
 }
 
 #[test]
@@ -204,7 +242,7 @@ fn another_run_does_not_go_on_with_what_is_left() {
     assert_eq!(status, Some(1), "{messages}");
     let (status, messages) = run(folder, &["-o", "out.jsonl", "--resume"]);
     assert_eq!(status, Some(0));
-    assert!(messages.contains("complete"), "{messages}");
+    assert!(messages.contains("nothing to go on with"), "{messages}");
     assert_eq!(names(folder), BTreeSet::from(["out.jsonl".to_owned()]));
 }
 
@@ -304,6 +342,10 @@ fn shards_join_to_the_bytes_of_one_run() {
         let (status, messages) = merge(&shards[..2], &merged);
         assert_eq!(status, Some(2));
         assert!(messages.contains("shards are missing: 3/3"), "{messages}");
+        // What a merge that failed has left is in nobody's way.
+        fs::create_dir(folder.join(format!("{merged}.parts"))).expect("a folder");
+        let left = "{\"program\":\"x\",\"schema\":1,\"model\":\"x\",\"options\":{},\"shard\":null,\"merges\":true}";
+        fs::write(folder.join(format!("{merged}.parts/manifest.json")), left).expect("writes");
         let twice = [&shards[..], &shards[..1]].concat();
         assert!(merge(&twice, &merged).1.contains("named twice"));
         let (status, messages) = merge(&[shards[2].clone(), shards[0].clone(), shards[1].clone()], &merged);

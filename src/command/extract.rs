@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,40 +12,38 @@ use std::time::Instant;
 use anyhow::Context;
 
 use super::interrupt::Interrupt;
-use super::{ExitStatus, Machine, inputs, tell, wants_colour};
-use crate::cli::{Duplicates, ExtractArgs, ProgressMode, Shard};
+use super::sink::Sink;
+use super::{ExitStatus, Machine, inputs, tell};
+use crate::cli::{Duplicates, ExtractArgs, Shard};
 use crate::copies::{Copies, Fingerprint};
 use crate::document::Input;
-use crate::output::file::OutputFile;
 use crate::output::manifest::Manifest;
-use crate::output::progress::{Progress, Shown};
+use crate::output::progress::Progress;
 use crate::output::record_line::{RecordLine, Status};
-use crate::output::store::{Opened, Store, StoreOptions};
-use crate::output::stream::Stream;
+use crate::output::store::{output_files, parts_folder, shard_file};
 use crate::output::summary::{Summary, is_loss};
-use crate::output::table::{TableOptions, plain};
+use crate::output::table::plain;
 use crate::output::target::{Form, Target};
-use crate::output::trace::{Loss, Trace};
+use crate::output::trace::Trace;
 use crate::output::{OutputOptions, record_line};
 use crate::pipeline::{self, CopyPolicy, Push, RunError};
 use crate::prepare::Preparation;
 use crate::reader::{BytesRead, Discovery, FieldNames, Keep, ReadOptions, Source, discover, read_documents};
-use crate::record::Record;
-
-/// Columns of the readable view where no terminal says how many it has.
-const DEFAULT_WIDTH: usize = 100;
 
 pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     let start = Instant::now();
-    let sources = discover(&discovery(arguments)?)?;
+    let mut sources = discover(&discovery(arguments)?)?;
+    leave_out_own(&mut sources, arguments);
     let machine = Machine::open(&arguments.run)?;
     let interrupt = Interrupt::listen()?;
     let manifest = manifest(arguments, machine.tag());
+    let place = arguments.output.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
     let Some(mut sink) = Sink::open(arguments, &manifest, &sources)? else {
-        tell("the output is complete; there is nothing to go on with");
+        tell(&format!("`{place}` exists and no run into it was interrupted; there is nothing to go on with"));
         return Ok(ExitStatus::Success);
     };
-    let (mut summary, mut copies) = (Summary::default(), Copies::new().context("cannot make a temporary file")?);
+    let copies = Copies::new(&sink.folder());
+    let (mut summary, mut copies) = (Summary::default(), copies.context("cannot make a temporary file")?);
     sink.take_up(&mut summary, &mut copies).context("cannot read what the interrupted run has left")?;
     let found = summary.clone();
     if found.documents > 0 {
@@ -89,7 +87,6 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
     );
     progress.finish();
     let ReadState { is_complete, total, difference } = reader.state;
-    let place = arguments.output.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
     let unfinished = match result {
         Ok(()) if is_complete.into_inner() => None,
         Ok(()) => Some(difference.into_inner().ok().flatten().map_or(Unfinished::Interrupted, Unfinished::Differs)),
@@ -100,6 +97,10 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
             return Err(RunError::<io::Error>::Threads { threads, source }.into());
         }
         Err(RunError::Engine(error)) => return Err(error.into()),
+        Err(RunError::Copies(error)) => {
+            Some(Unfinished::Broken(anyhow::Error::new(RunError::<io::Error>::Copies(error))))
+        }
+        Err(RunError::Worker) => Some(Unfinished::Broken(RunError::<io::Error>::Worker.into())),
     };
     if let Some(why) = unfinished {
         let how = sink.suspend();
@@ -109,14 +110,18 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
                 Ok(ExitStatus::Interrupted)
             }
             Unfinished::Strict => {
-                tell(&format!("stopped at the first failure, after {} documents{how}", summary.documents));
+                let without = if how.is_empty() { "" } else { ", without --strict past the failure" };
+                tell(&format!("stopped at the first failure, after {} documents{how}{without}", summary.documents));
                 Ok(ExitStatus::Losses)
             }
             Unfinished::Differs(what) => anyhow::bail!("cannot go on: {what}\nhint: --overwrite starts again"),
+            Unfinished::Broken(error) => {
+                Err(error.context(format!("stopped after {} documents{how}", summary.documents)))
+            }
             Unfinished::Unwritable(error) => Err(error).with_context(|| format!("cannot write `{place}`{how}")),
         };
     }
-    if !sink.finish(&manifest, arguments, total.into_inner())? {
+    if !sink.finish(&manifest, total.into_inner())? {
         return Ok(ExitStatus::Success);
     }
     if !arguments.quiet {
@@ -142,6 +147,7 @@ enum Unfinished {
     Strict,
     Differs(String),
     Unwritable(io::Error),
+    Broken(anyhow::Error),
 }
 
 /// Reads the documents of a run: numbers them, leaves out those of other shards and those that are done.
@@ -197,6 +203,8 @@ impl Reader<'_> {
             flow
         };
         read_documents(self.sources, &read_options(self.arguments), &self.read, &mut emit);
+        // Whoever stops this program may have stopped the one that writes its input.
+        stopped |= self.interrupt.is_asked();
         if !stopped && done.peek().is_some() {
             stopped = differs("there are fewer documents than the interrupted run has read".to_owned()).is_break();
         }
@@ -210,170 +218,34 @@ fn is_in_shard(input: &Input, shard: Shard) -> bool {
     Fingerprint::of(&[input.document.source.as_bytes()]).remainder(shard.of) + 1 == shard.number
 }
 
-/// Where records go.
-enum Sink {
-    Stdout(Stream<BufWriter<StdoutLock<'static>>>, Option<OutputFile>),
-    /// A device, or a readable view in a file.
-    File(Stream<OutputFile>, Option<OutputFile>),
-    Store(Box<Store>),
-}
-
-impl Sink {
-    /// `None` if the output is complete and the run was to go on with it.
-    fn open(arguments: &ExtractArgs, manifest: &Manifest, sources: &[Source]) -> anyhow::Result<Option<Self>> {
-        let on_terminal = io::stdout().is_terminal() && arguments.output.is_none();
-        let view = TableOptions {
-            width: terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width.0.into()),
-            colour: wants_colour(arguments.color, on_terminal),
-            min_confidence: arguments.min_confidence,
-        };
-        let errors = || -> anyhow::Result<_> {
-            let create = |path: &Path| {
-                OutputFile::create(path, Target::of(path, Some(Form::Jsonl))?.compression, arguments.overwrite)
-            };
-            Ok(arguments.errors.as_deref().map(create).transpose()?)
-        };
-        let Some(path) = &arguments.output else {
-            let form = arguments.to.unwrap_or(if on_terminal { Form::Table } else { Form::Jsonl });
-            let out = BufWriter::new(io::stdout().lock());
-            let stream =
-                Stream::new(out, form, view).context("Parquet is written to files\nhint: add `-o NAME.parquet`")?;
-            return Ok(Some(Sink::Stdout(stream, errors()?)));
-        };
-        let target = Target::of(path, arguments.to)?;
-        let is_device = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-        if is_device || target.form == Form::Table {
-            anyhow::ensure!(!arguments.resume, "only records in a file can be gone on with");
-            anyhow::ensure!(arguments.shard.is_none(), "--shard needs an output in JSON Lines");
-            let out = OutputFile::create(path, target.compression, arguments.overwrite)?;
-            let stream = Stream::new(out, target.form, view).context("Parquet is written to files, not to devices")?;
-            return Ok(Some(Sink::File(stream, errors()?)));
-        }
-        anyhow::ensure!(
-            arguments.shard.is_none() || target.form == Form::Jsonl,
-            "--shard needs an output in JSON Lines\nhint: `stancewire merge` writes all forms"
-        );
-        // Would it fail at the end, everything had been for nothing.
-        drop(errors()?);
-        let options = StoreOptions {
-            target,
-            part_documents: arguments.part_documents.get(),
-            resume: arguments.resume,
-            overwrite: arguments.overwrite,
-        };
-        Ok(match Store::open(path, manifest, sources, options)? {
-            Opened::Store(store) => Some(Sink::Store(store)),
-            Opened::Complete => None,
-        })
-    }
-
-    fn progress(&self, arguments: &ExtractArgs) -> Shown {
-        let is_terminal = io::stderr().is_terminal();
-        let records_on_it = matches!(self, Sink::Stdout(..)) && io::stdout().is_terminal();
-        match arguments.progress {
-            _ if arguments.quiet => Shown::Nothing,
-            ProgressMode::None => Shown::Nothing,
-            ProgressMode::Log => Shown::Log,
-            ProgressMode::Bar => Shown::Bar,
-            ProgressMode::Auto if is_terminal && !records_on_it => Shown::Bar,
-            ProgressMode::Auto => Shown::Nothing,
-        }
-    }
-
-    /// What an earlier run has done, if this one goes on with it.
-    fn done(&self) -> Box<dyn Iterator<Item = io::Result<Trace>> + Send> {
-        match self {
-            Sink::Store(store) => Box::new(store.done().take(store.found())),
-            _ => Box::new(std::iter::empty()),
-        }
-    }
-
-    /// Takes what an earlier run has done into account.
-    fn take_up(&self, summary: &mut Summary, copies: &mut Copies) -> io::Result<()> {
-        for trace in self.done() {
-            let trace = trace?;
-            trace.count(summary);
-            if let Some(text) = trace.text {
-                copies.look_up(text, trace.id())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, record: &Record, line: &RecordLine) -> io::Result<()> {
-        match self {
-            Sink::Stdout(stream, errors) => {
-                write_loss(errors, record, line)?;
-                stream.push(record, line)?;
-                // A person who watches, or a program that answers, wants each document at once.
-                stream.flush()
-            }
-            Sink::File(stream, errors) => {
-                write_loss(errors, record, line)?;
-                stream.push(record, line)
-            }
-            Sink::Store(store) => store.push(record.into(), line),
-        }
-    }
-
-    /// Nobody reads standard output any more, which is no failure.
-    fn is_closed_pipe(&self, error: &io::Error) -> bool {
-        matches!(self, Sink::Stdout(..)) && error.kind() == io::ErrorKind::BrokenPipe
-    }
-
-    /// Ends an unfinished run; how it can be gone on with, for the end of a message.
-    fn suspend(self) -> String {
-        match self {
-            Sink::Store(store) => match store.suspend() {
-                Ok(()) => "\nhint: the same command with --resume goes on from here".to_owned(),
-                Err(error) => format!("; what is done may be lost: {error}"),
-            },
-            Sink::Stdout(mut stream, _) => stream.flush().map_or_else(|error| format!("; {error}"), |()| String::new()),
-            Sink::File(..) => String::new(),
-        }
-    }
-
-    /// Ends a run that is complete; false if nobody reads the output any more.
-    fn finish(self, manifest: &Manifest, arguments: &ExtractArgs, total: u64) -> anyhow::Result<bool> {
-        let errors = match self {
-            Sink::Store(store) => {
-                store.finish(manifest, arguments.errors.as_deref(), total)?;
-                return Ok(true);
-            }
-            Sink::Stdout(stream, errors) => {
-                match stream.finish().and_then(|mut out| out.flush()) {
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
-                    written => written.context("cannot write to standard output")?,
-                }
-                errors
-            }
-            Sink::File(stream, errors) => {
-                stream.finish().context("cannot write the output")?.finish()?;
-                errors
-            }
-        };
-        if let Some(errors) = errors {
-            errors.finish()?;
-        }
-        Ok(true)
-    }
-}
-
-fn write_loss(errors: &mut Option<OutputFile>, record: &Record, line: &RecordLine) -> io::Result<()> {
-    let Some(out) = errors.as_mut().filter(|_| line.error.is_some()) else { return Ok(()) };
-    let trace = Trace::new(record.into(), line, &[]);
-    if let Some(loss) = Loss::of(&trace) {
-        serde_json::to_writer(&mut *out, &loss)?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
-}
-
 /// One line on standard error for a document that was lost; texts that were passed over as wished are only counted.
 fn loss_message(line: &RecordLine) -> Option<String> {
     let error = line.error.as_ref()?;
     let is_told = line.status == Status::Failed || is_loss(line.status, Some(&error.kind));
     is_told.then(|| format!("{}: {}: {}", plain(&line.source), line.status.name(), plain(&error.message)))
+}
+
+/// What this program writes is no input, even if it lies among the inputs.
+fn leave_out_own(sources: &mut Vec<Source>, arguments: &ExtractArgs) {
+    let Some(output) = &arguments.output else { return };
+    let form = Target::of(output, arguments.to).map_or(Form::Jsonl, |target| target.form);
+    let mut own = output_files(output, form);
+    own.extend([parts_folder(output), shard_file(output)]);
+    own.extend(arguments.errors.clone());
+    let own: Vec<PathBuf> = own.iter().filter_map(|path| std::path::absolute(path).ok()).collect();
+    let is_own = |path: &Path| {
+        // What does not exist yet has no other name.
+        let places = [std::path::absolute(path).ok(), fs::canonicalize(path).ok()];
+        places.iter().flatten().any(|place| own.iter().any(|own| place.starts_with(own)))
+    };
+    let names: Vec<_> = own.iter().filter_map(|path| path.file_name()).collect();
+    sources.retain(|source| {
+        source.path().is_none_or(|path| {
+            // Most paths have none of these names in them, and need not be looked at.
+            let may_be_own = path.components().any(|part| names.contains(&part.as_os_str()));
+            !may_be_own || !is_own(&path)
+        })
+    });
 }
 
 fn discovery(arguments: &ExtractArgs) -> anyhow::Result<Discovery> {

@@ -1,4 +1,4 @@
-//! Ctrl-C and the signals that end a program: the first asks to stop, the second stops.
+//! Ctrl-C: the first asks to stop, the second stops. Other signals end the program as ever; what is done is kept.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Interrupt {
             if asked.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            tell("stopping when the documents in flight are done; once more stops at once");
+            tell("stopping when the documents in flight are done and the input yields; once more stops at once");
         })
         .map_err(io::Error::other)
         .context("cannot listen for signals")?;

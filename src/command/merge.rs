@@ -14,7 +14,7 @@ use crate::output::manifest::Manifest;
 use crate::output::record_line::{ErrorLine, RecordLine, Status};
 use crate::output::store::{Opened, ShardHead, Store, StoreOptions, shard_file};
 use crate::output::summary::Summary;
-use crate::output::target::{Compression, Target};
+use crate::output::target::{Compression, Form, Target};
 use crate::output::trace::{Origin, Trace};
 use crate::pipeline::dropped_copy;
 
@@ -28,12 +28,14 @@ pub(super) fn run(arguments: &MergeArgs) -> anyhow::Result<ExitStatus> {
     let part_documents =
         option("--part-documents").parse().context("the shards do not say how large their parts are")?;
     let duplicates = option("--duplicates").to_owned();
-    let options = StoreOptions { target, part_documents, resume: false, overwrite: arguments.overwrite };
-    let whole = Manifest { shard: None, ..manifest };
+    anyhow::ensure!(target.form != Form::Table, "merge writes records, not a view");
+    let errors = arguments.errors.clone();
+    let options = StoreOptions { target, part_documents, resume: false, overwrite: arguments.overwrite, errors };
+    let whole = Manifest { shard: None, merges: true, ..manifest };
     let Opened::Store(mut store) = Store::open(&arguments.output, &whole, &[], options)? else {
         anyhow::bail!("`{}` is complete", arguments.output.display());
     };
-    let mut copies = Copies::new().context("cannot make a temporary file")?;
+    let mut copies = Copies::new(store.folder()).context("cannot make a temporary file")?;
     let mut summary = Summary::default();
     for number in 0..total {
         let shard = shards.iter_mut().find(|shard| shard.next.as_ref().is_some_and(|trace| trace.number == number));
@@ -51,7 +53,7 @@ pub(super) fn run(arguments: &MergeArgs) -> anyhow::Result<ExitStatus> {
     if let Some(shard) = shards.iter().find(|shard| shard.next.is_some()) {
         anyhow::bail!("`{}` has documents that another shard has too", shard.path.display());
     }
-    store.finish(&whole, arguments.errors.as_deref(), total)?;
+    store.finish(&whole, total)?;
     if !arguments.quiet {
         tell(&format!("{summary}; {} shards, {:.1} s", shards.len(), start.elapsed().as_secs_f64()));
     }
@@ -80,7 +82,13 @@ fn check_set(shards: &[ShardReader]) -> anyhow::Result<()> {
     for shard in shards {
         let head = &shard.head;
         let name = shard.path.display();
-        let mut differences = head.manifest.differences(&first.head.manifest);
+        // Each may be compressed in its own way.
+        let bare = |head: &ShardHead| {
+            let mut manifest = head.manifest.clone();
+            manifest.options.remove("--to");
+            manifest
+        };
+        let mut differences = bare(head).differences(&bare(&first.head));
         if shard.shard.of != of {
             differences.push(format!("shard {} is not one of {of}", shard.shard));
         }

@@ -48,6 +48,14 @@ pub enum OutputError {
         /// The file.
         path: PathBuf,
     },
+    /// The parts of an output cannot be read or written.
+    #[error("cannot work in `{}`\nhint: what is done is kept; --resume goes on with it", .path.display())]
+    Parts {
+        /// Their folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The file cannot be created or written.
     #[error("cannot write `{}`", .path.display())]
     Write {
@@ -87,6 +95,19 @@ impl OutputFile {
     ///
     /// [`OutputError`] if it is a folder, if it exists and `overwrite` is not set, or if it cannot be created.
     pub fn create(path: &Path, compression: Compression, overwrite: bool) -> Result<Self, OutputError> {
+        OutputFile::begin(path, compression, overwrite, false)
+    }
+
+    /// Begins `path` again under the same temporary name as before, of whoever is the only one to write it.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::create`].
+    pub(super) fn recreate(path: &Path, compression: Compression, overwrite: bool) -> Result<Self, OutputError> {
+        OutputFile::begin(path, compression, overwrite, true)
+    }
+
+    fn begin(path: &Path, compression: Compression, overwrite: bool, reuses_part: bool) -> Result<Self, OutputError> {
         let write = |source| OutputError::Write { path: path.to_owned(), source };
         let existing = fs::metadata(path).ok();
         if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
@@ -101,7 +122,8 @@ impl OutputFile {
             // Behind a link it is the file that is replaced, not the link.
             let target = if existing.is_some() { fs::canonicalize(path).map_err(write)? } else { path.to_owned() };
             let name = target.file_name().ok_or_else(|| write(io::ErrorKind::InvalidFilename.into()))?;
-            let (part, file) = create_part(&target, name).map_err(write)?;
+            let made = if reuses_part { recreate_part(&target, name) } else { create_part(&target, name) };
+            let (part, file) = made.map_err(write)?;
             if let Some(error) = existing.and_then(|e| file.set_permissions(e.permissions()).err()) {
                 let _ = fs::remove_file(&part);
                 return Err(write(error));
@@ -124,7 +146,8 @@ impl OutputFile {
         let Some(part) = self.part.take() else { return Ok(()) };
         let taken = !self.overwrite && self.path.symlink_metadata().is_ok();
         let renamed = if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(&part, &self.path) };
-        renamed.map_err(|source| OutputError::Unfinished { path: self.path.clone(), part, source })
+        renamed.map_err(|source| OutputError::Unfinished { path: self.path.clone(), part, source })?;
+        sync_folder_of(&self.path).map_err(|source| OutputError::Write { path: self.path.clone(), source })
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -132,6 +155,19 @@ impl OutputFile {
         let file = stream.finish()?;
         if self.part.is_some() { file.sync_all() } else { Ok(()) }
     }
+}
+
+/// Makes sure of the name of a file, where the system can.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// The file beside `target` that a run which was stopped may have left there.
+fn recreate_part(target: &Path, name: &OsStr) -> io::Result<(PathBuf, File)> {
+    let part = target.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    let file = File::create(&part)?;
+    Ok((part, file))
 }
 
 /// A new file beside `target`, under a name that no other run, and none that was killed, has left there.

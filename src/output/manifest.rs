@@ -29,6 +29,9 @@ pub struct Manifest {
     pub options: BTreeMap<String, String>,
     /// Which part of the inputs, as `3/16`.
     pub shard: Option<String>,
+    /// Whether it joins shards, which is soon done again.
+    #[serde(default)]
+    pub merges: bool,
 }
 
 /// One input, as it was found when the run began.
@@ -53,7 +56,7 @@ impl Manifest {
     #[must_use]
     pub fn new(model: String, options: BTreeMap<String, String>, shard: Option<String>) -> Self {
         let program = concat!("stancewire ", env!("CARGO_PKG_VERSION")).to_owned();
-        Manifest { program, schema: SCHEMA, model, options, shard }
+        Manifest { program, schema: SCHEMA, model, options, shard, merges: false }
     }
 
     /// Writes it, and the inputs, into `folder`.

@@ -18,7 +18,7 @@ pub struct RecordLine {
     pub schema: u32,
     /// The document's own id, else the same as `source`.
     pub id: String,
-    /// Path relative to the input argument, with `:line` for JSON Lines; `-` for standard input.
+    /// Path relative to the input argument, with `:line`, `#record` or `!member` inside it; `-` for standard input.
     pub source: String,
     /// Whether the document was analysed.
     pub status: Status,
@@ -32,7 +32,7 @@ pub struct RecordLine {
     pub date: Option<String>,
     /// The address as the input says; null if it has none.
     pub url: Option<String>,
-    /// `en` for an analysed text; null otherwise.
+    /// ISO 639 code of the language that the text is taken for; null if there is no text.
     pub language: Option<String>,
     /// Length of the analysed text in code points.
     pub chars: u64,

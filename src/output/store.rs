@@ -6,7 +6,7 @@
 //! | `000000.jsonl.gz` … | parts of [`PART_DOCUMENTS`] documents in the form of the output: a gzip member, a zstd frame, a row group |
 //! | `000000.trace` … | what each document of the part came to; the part counts once this is there |
 //! | `pending.jsonl`, `pending.trace` | documents of the part that is not full yet |
-//! | `complete` | all parts are there; the output may have been put together |
+//! | `replaces` | what is there may be replaced: it was asked for, or it may be this run's own output |
 //!
 //! Files get their names only when they are on the disk. Pending lines are believed as far as their traces bear them out.
 
@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::csv::CsvWriter;
-use super::file::{OutputError, OutputFile};
+use super::file::{OutputError, OutputFile, sync_folder_of};
 use super::manifest::Manifest;
 use super::parquet::{ParquetPart, assemble};
 use super::record_line::RecordLine;
@@ -29,10 +29,11 @@ pub const PART_DOCUMENTS: usize = 1024;
 
 const PENDING_LINES: &str = "pending.jsonl";
 const PENDING_TRACES: &str = "pending.trace";
-const COMPLETE: &str = "complete";
+const REPLACES: &str = "replaces";
+const LOCK: &str = "lock";
 
 /// How an output is begun.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Form and compression.
     pub target: Target,
@@ -40,8 +41,10 @@ pub struct StoreOptions {
     pub part_documents: usize,
     /// Goes on with an interrupted run, if there is one.
     pub resume: bool,
-    /// Replaces what is there.
+    /// Replaces what is there; of an interrupted run only if that is not gone on with.
     pub overwrite: bool,
+    /// A file for what is skipped and failed.
+    pub errors: Option<PathBuf>,
 }
 
 /// An output in the making.
@@ -118,10 +121,9 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Opened, OutputError> {
         let folder = parts_folder(output);
-        let write = |source| OutputError::Write { path: folder.clone(), source };
-        let earlier = Manifest::read(&folder).map_err(write)?;
-        let files = output_files(output, options.target.form);
-        let is_there = files.iter().any(|file| file.symlink_metadata().is_ok());
+        let io = |source| OutputError::Parts { path: folder.clone(), source };
+        let earlier = if options.overwrite && !options.resume { None } else { Manifest::read(&folder).map_err(io)? };
+        let files: Vec<PathBuf> = output_files(output, options.target.form);
         let resumes = options.resume && earlier.is_some();
         match &earlier {
             Some(earlier) if resumes => {
@@ -129,7 +131,7 @@ impl Store {
                 if manifest.shard != earlier.shard {
                     differences.push("--shard".to_owned());
                 }
-                differences.extend(Manifest::input_differences(&folder, sources).map_err(write)?);
+                differences.extend(Manifest::input_differences(&folder, sources).map_err(io)?);
                 if !differences.is_empty() {
                     return Err(OutputError::OtherRun {
                         path: output.to_owned(),
@@ -137,48 +139,60 @@ impl Store {
                     });
                 }
             }
-            Some(_) if !options.overwrite => return Err(OutputError::Interrupted { path: output.to_owned() }),
-            None if options.resume && is_there && !options.overwrite => return Ok(Opened::Complete),
+            // A merge is not gone on with; it begins again.
+            Some(earlier) if !earlier.merges => return Err(OutputError::Interrupted { path: output.to_owned() }),
+            None if options.resume
+                && !options.overwrite
+                && files.iter().all(|file| file.symlink_metadata().is_ok()) =>
+            {
+                return Ok(Opened::Complete);
+            }
             _ => {}
         }
-        // Refuses now what could not be completed later; a run that stopped between its last two steps may have done so.
-        let is_own = resumes && folder.join(COMPLETE).exists();
-        for file in &files {
-            drop(OutputFile::create(file, Compression::None, options.overwrite || is_own)?);
+        let replaces = options.overwrite || resumes && folder.join(REPLACES).exists();
+        // Refuses now what could not be completed later.
+        for file in files.iter().chain(&options.errors) {
+            drop(OutputFile::create(file, Compression::None, replaces)?);
         }
-        if !resumes {
-            // Without its manifest, what is left of a folder is nobody's.
-            remove_folder(&folder).map_err(write)?;
-            fs::create_dir(&folder).map_err(write)?;
-        }
-        let lock = File::create(folder.join("lock")).map_err(write)?;
+        fs::create_dir_all(&folder).and_then(|()| sync_folder_of(&folder)).map_err(io)?;
+        let lock = File::create(folder.join(LOCK)).map_err(io)?;
         // Some network file systems have no locks; then nobody is kept out.
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             return Err(OutputError::InUse { path: output.to_owned() });
         }
         if !resumes {
-            manifest.write(&folder, sources).and_then(|()| sync_folder(&folder)).map_err(write)?;
+            empty_folder(&folder).map_err(io)?;
+            if replaces {
+                File::create(folder.join(REPLACES)).map_err(io)?;
+            }
+            manifest.write(&folder, sources).and_then(|()| sync_folder(&folder)).map_err(io)?;
         }
-        let recovered = Recovered::of(&folder, options.target).map_err(write)?;
+        let recovered = Recovered::of(&folder, options.target).map_err(io)?;
         let mut store = Store {
             output: output.to_owned(),
-            options: StoreOptions { overwrite: options.overwrite || is_own, ..options },
             model: manifest.model.clone(),
             _lock: lock,
-            lines: append_to(&folder.join(PENDING_LINES), recovered.line_bytes).map_err(write)?,
-            traces: append_to(&folder.join(PENDING_TRACES), recovered.trace_bytes).map_err(write)?,
+            lines: append_to(&folder.join(PENDING_LINES), recovered.line_bytes).map_err(io)?,
+            traces: append_to(&folder.join(PENDING_TRACES), recovered.trace_bytes).map_err(io)?,
             parts: recovered.parts,
             pending: recovered.pending,
             found: recovered.parts * options.part_documents + recovered.pending,
             folder: folder.clone(),
+            options,
         };
-        if store.pending >= options.part_documents {
-            store.commit().map_err(write)?;
+        if store.pending >= store.options.part_documents {
+            store.commit().map_err(io)?;
         }
         Ok(Opened::Store(Box::new(store)))
     }
 
-    /// Documents that an earlier run has done.
+    /// The folder in which the parts are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Documents that an earlier run has done, at most.
     #[must_use]
     pub fn found(&self) -> usize {
         self.found
@@ -286,42 +300,42 @@ impl Store {
         Ok(())
     }
 
-    /// Puts the output together, with the file of errors if one is asked for, and removes the parts. `total` is the number of
+    /// Puts the output together, with the file of errors if one was asked for, and removes the parts. `total` is the number of
     /// documents of the run, those of other shards included.
     ///
     /// # Errors
     ///
     /// [`OutputError`]; everything is still there then, to go on with.
-    pub fn finish(mut self, manifest: &Manifest, errors: Option<&Path>, total: u64) -> Result<(), OutputError> {
+    pub fn finish(mut self, manifest: &Manifest, total: u64) -> Result<(), OutputError> {
         let folder = self.folder.clone();
-        let write = |source| OutputError::Write { path: folder.clone(), source };
+        let io = |source| OutputError::Parts { path: folder.clone(), source };
         // Headers and schemas are in parts, so that there must be one.
         if self.pending > 0 || self.parts == 0 {
-            self.commit().map_err(write)?;
+            self.commit().map_err(io)?;
         }
-        File::create(folder.join(COMPLETE)).and_then(|file| file.sync_all()).map_err(write)?;
-        sync_folder(&folder).map_err(write)?;
-        if let Some(path) = errors {
-            let mut out =
-                OutputFile::create(path, Target::of(path, Some(Form::Jsonl))?.compression, self.options.overwrite)?;
-            write_losses(self.done(), &mut out)
-                .map_err(|source| OutputError::Write { path: path.to_owned(), source })?;
+        // From here on what is there is this run's.
+        File::create(folder.join(REPLACES)).and_then(|file| file.sync_all()).map_err(io)?;
+        sync_folder(&folder).map_err(io)?;
+        if let Some(path) = &self.options.errors {
+            let compression = Target::of(path, Some(Form::Jsonl))?.compression;
+            let mut out = OutputFile::recreate(path, compression, true)?;
+            write_losses(self.done(), &mut out).map_err(|source| OutputError::Write { path: path.clone(), source })?;
             out.finish()?;
         }
         if let Some(shard) = &manifest.shard {
             let path = shard_file(&self.output);
-            let mut out = OutputFile::create(&path, Compression::None, true)?;
+            let mut out = OutputFile::recreate(&path, Compression::None, true)?;
             self.write_shard(manifest, shard, total, &mut out).map_err(|source| OutputError::Write { path, source })?;
             out.finish()?;
         }
         for (at, path) in output_files(&self.output, self.options.target.form).iter().enumerate().rev() {
-            let mut out = OutputFile::create(path, Compression::None, self.options.overwrite)?;
+            let mut out = OutputFile::recreate(path, Compression::None, true)?;
             let parts = (0..self.parts).map(|part| part_files(&folder, part, self.options.target).swap_remove(at));
             self.put_together(parts.collect(), &mut out)
                 .map_err(|source| OutputError::Write { path: path.clone(), source })?;
             out.finish()?;
         }
-        remove_folder(&folder).map_err(write)
+        empty_folder(&folder).and_then(|()| fs::remove_dir_all(&folder)).map_err(io)
     }
 
     fn put_together(&self, parts: Vec<PathBuf>, out: &mut OutputFile) -> io::Result<()> {
@@ -387,6 +401,12 @@ impl Recovered {
             trace_file(folder, *part).exists() && part_files(folder, *part, target).iter().all(|file| file.exists())
         };
         let parts = (0..).take_while(is_whole).count();
+        // A plain part gets its name before its traces do.
+        let (next, pending) = (&part_files(folder, parts, target)[0], folder.join(PENDING_LINES));
+        let is_plain = target.form == Form::Jsonl && target.compression == Compression::None;
+        if is_plain && next.exists() && !pending.exists() {
+            fs::rename(next, &pending)?;
+        }
         // What is pending follows the last part that was there.
         let mut follows = true;
         for entry in fs::read_dir(folder)? {
@@ -437,12 +457,17 @@ fn part_files(folder: &Path, part: usize, target: Target) -> Vec<PathBuf> {
     output_files(&folder.join(format!("{part:06}.{}", target.extension())), target.form)
 }
 
-/// Removes what a run has left; its manifest first, without which the rest does not count.
-fn remove_folder(folder: &Path) -> io::Result<()> {
-    match Manifest::remove(folder).and_then(|()| fs::remove_dir_all(folder)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Removes what a run has left but the lock; its manifest first, without which the rest does not count.
+fn empty_folder(folder: &Path) -> io::Result<()> {
+    Manifest::remove(folder)?;
+    sync_folder(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name != LOCK) {
+            fs::remove_file(path)?;
+        }
     }
+    Ok(())
 }
 
 /// Makes sure of the names in a folder, where the system can.

@@ -11,18 +11,21 @@ use zip::ZipArchive;
 use super::compression::limit_ratio;
 use super::discover::is_hidden;
 use super::kind::is_compressed_by_name;
-use super::{Bytes, Hints, Kind, Reading, spooled};
+use super::{Bytes, Hints, Kind, Reading, Stored};
 use crate::document::{DocumentError, Input};
 
 /// Emits the documents of a zip archive, members in the order of its table of contents.
-pub(super) fn read_zip(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>) -> ControlFlow<()> {
-    let opened = spooled(bytes).and_then(|file| Ok((file.metadata()?.len(), ZipArchive::new(file)?)));
-    let (archive_bytes, mut archive) = match opened {
-        Ok(opened) => opened,
+pub(super) fn read_zip(reading: &mut Reading<'_>, name: &str, stored: Stored<'_>) -> ControlFlow<()> {
+    let opened = reading.file_of(stored).and_then(|file| Ok(ZipArchive::new(file)?));
+    let mut archive = match opened {
+        Ok(archive) => archive,
         Err(error) => return reading.lost(name, &error),
     };
-    // Members may share stored bytes, so that each is harmless and all together are not.
-    let given = Rc::new(Cell::new(0));
+    if archive.has_duplicate_names() {
+        let message = "several members have the same name, of which only the last can be read; unpack it first";
+        reading.emit(Input::lost(name.to_owned(), DocumentError::failed("duplicate_members", message)))?;
+    }
+    let mut members = Members::default();
     for at in 0..archive.len() {
         let (member, is_encrypted) = match archive.by_index_raw(at) {
             Ok(file) if !file.is_file() => continue,
@@ -32,26 +35,23 @@ pub(super) fn read_zip(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>) 
                 continue;
             }
         };
-        let Some(hints) = member_hints(reading, &member) else { continue };
+        let Some(hints) = members.hints(reading, &member) else { continue };
         let member = format!("{name}!{member}");
         if is_encrypted {
-            reading.emit(Input::lost(
-                member,
-                DocumentError::failed("encrypted", "encrypted; unpack it with its password first"),
-            ))?;
+            let error = DocumentError::failed("encrypted", "encrypted; unpack it with its password first");
+            reading.emit(Input::lost(member, error))?;
             continue;
         }
         match archive.by_index(at) {
             Ok(file) => {
-                let (max_ratio, stored) = (reading.options.max_ratio, file.compressed_size());
-                let content = limit_ratio(file, max_ratio, Rc::default(), move || stored);
-                let content = limit_ratio(content, max_ratio, Rc::clone(&given), move || archive_bytes);
+                let stored = file.compressed_size();
+                let content = limit_ratio(file, Rc::clone(&reading.budget), move || stored);
                 inside(reading, &member, Box::new(BufReader::new(content)), hints)?;
             }
             Err(error) => reading.lost(&member, &io::Error::from(error))?,
         }
     }
-    ControlFlow::Continue(())
+    members.tell(reading, name)
 }
 
 /// Emits the documents of a tar archive, members as they lie.
@@ -62,45 +62,89 @@ pub(super) fn read_tar(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>) 
         Ok(entries) => entries,
         Err(error) => return reading.lost(name, &error),
     };
+    let mut members = Members::default();
     for entry in entries {
         let entry = match entry {
             Ok(entry) => entry,
             // Where the next member begins is not known any more.
             Err(error) => return reading.lost(name, &error),
         };
-        if !entry.header().entry_type().is_file() {
+        let kind = entry.header().entry_type();
+        if !(kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() || kind.is_hard_link() || kind.is_symlink())
+        {
             continue;
         }
         let member = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let member = member.trim_start_matches("./");
-        if let Some(hints) = member_hints(reading, member) {
-            let whole = Whole { left: entry.size(), inner: entry };
-            inside(reading, &format!("{name}!{member}"), Box::new(BufReader::new(whole)), hints)?;
+        let Some(hints) = members.hints(reading, member) else { continue };
+        let member = format!("{name}!{member}");
+        if kind.is_hard_link() || kind.is_symlink() {
+            let message = "a link; what it leads to has a record of its own if it is in the archive";
+            reading.emit(Input::lost(member, DocumentError::skipped("link", message)))?;
+            continue;
+        }
+        let whole = Whole { left: entry.size(), inner: entry };
+        inside(reading, &member, Box::new(BufReader::new(whole)), hints)?;
+    }
+    // After its members an archive has blocks of zeros.
+    let mut rest = archive.into_inner();
+    let more = if has_ended.get() { Some("the archive has no end; members may be missing") } else { None };
+    let more = match (more, only_zeros(&mut rest)) {
+        (Some(what), _) => io::Error::new(io::ErrorKind::UnexpectedEof, what),
+        (None, Ok(true)) => return members.tell(reading, name),
+        (None, Ok(false)) => {
+            io::Error::other("there is more after the end of the archive, which is not read; unpack it first")
+        }
+        (None, Err(error)) => error,
+    };
+    reading.lost(name, &more)
+}
+
+fn only_zeros(rest: &mut impl Read) -> io::Result<bool> {
+    let mut block = [0; 8192];
+    loop {
+        match rest.read(&mut block)? {
+            0 => return Ok(true),
+            count if block[..count].iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
         }
     }
-    // After its members an archive has blocks of zeros, behind which nothing is read.
-    if has_ended.get() {
-        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the archive has no end; members may be missing");
-        return reading.lost(name, &cut);
-    }
-    ControlFlow::Continue(())
 }
 
-/// What a member's name says; `None` for one that is passed over, as in a folder.
-fn member_hints(reading: &Reading<'_>, member: &str) -> Option<Hints> {
-    let path = Path::new(member);
-    if path.iter().any(|part| is_hidden(Path::new(part))) || member.starts_with("__MACOSX/") {
-        return None;
-    }
-    let kind = Kind::by_name(path);
-    let forced = reading.options.kind.filter(|kind| !matches!(kind, Kind::Zip | Kind::Tar));
-    let kind = if matches!(kind, Some(Kind::Zip | Kind::Tar)) { kind } else { forced.or(kind) };
-    kind.map(|kind| Hints { kind: Some(kind), is_compressed: is_compressed_by_name(path), is_live: false })
+/// Members of an archive so far.
+#[derive(Default)]
+struct Members {
+    taken: u64,
+    passed_over: u64,
 }
 
-fn inside(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>, hints: Hints) -> ControlFlow<()> {
-    let Reading { options, read, depth, .. } = *reading;
-    let mut member = Reading { options, read, emit: &mut *reading.emit, depth: depth + 1 };
+impl Members {
+    /// What a member's name says; `None` for one that is passed over, as in a folder.
+    fn hints(&mut self, reading: &Reading<'_>, member: &str) -> Option<Hints<'static>> {
+        let path = Path::new(member);
+        let is_hidden = path.iter().any(|part| is_hidden(Path::new(part))) || member.starts_with("__MACOSX/");
+        let kind = reading.kind_of(Kind::by_name(path)).filter(|_| !is_hidden);
+        let count = if kind.is_some() { &mut self.taken } else { &mut self.passed_over };
+        *count += 1;
+        let is_compressed = is_compressed_by_name(path);
+        kind.map(|kind| Hints { kind: Some(kind), is_compressed, ..Hints::default() })
+    }
+
+    /// An archive of which nothing was taken has a record of its own.
+    fn tell(&self, reading: &mut Reading<'_>, name: &str) -> ControlFlow<()> {
+        if self.taken > 0 {
+            return ControlFlow::Continue(());
+        }
+        let message =
+            format!("no documents among its {} members by their names; --from reads them all", self.passed_over);
+        reading.emit(Input::lost(name.to_owned(), DocumentError::skipped("no_documents", message)))
+    }
+}
+
+fn inside(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>, hints: Hints<'_>) -> ControlFlow<()> {
+    let Reading { options, read, depth, ref budget, .. } = *reading;
+    let budget = Rc::clone(budget);
+    let mut member = Reading { options, read, emit: &mut *reading.emit, depth: depth + 1, budget };
     member.stream(name, bytes, hints)
 }
 

@@ -2,6 +2,8 @@
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
+use super::decode::look_of_utf16;
+
 /// Bytes in which a page may name its encoding (HTML, "prescan a byte stream").
 const PRESCAN: usize = 1024;
 
@@ -14,6 +16,11 @@ pub(super) fn decode_html(body: &[u8], charset: Option<&str>) -> (String, Option
         return decode_as(encoding, &body[mark_bytes..], "byte order mark");
     }
     let named = charset.and_then(|label| Encoding::for_label_no_replacement(label.as_bytes()));
+    if named.is_none()
+        && let Some(encoding) = look_of_utf16(body)
+    {
+        return decode_as(encoding, body, "every other byte is 0");
+    }
     // UTF-16 of Latin text is valid UTF-8 with every other byte 0.
     let is_utf16 = named.is_some_and(|encoding| encoding == UTF_16LE || encoding == UTF_16BE);
     if !(is_utf16 && body.contains(&0))

@@ -23,8 +23,43 @@ pub(super) struct TooCompressed {
     max_ratio: u64,
 }
 
+/// Whether reading failed because a stream became more than it should.
+pub(super) fn is_too_compressed(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<TooCompressed>())
+}
+
+/// What a source, with everything that is packed in it, may become.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Most times that bytes may become more; 0 for any.
+    max_ratio: u64,
+    /// Bytes of the source that have been read, or all of them.
+    stored: Cell<u64>,
+    /// Bytes that everything in it has become so far, at every level.
+    given: Cell<u64>,
+}
+
+impl Budget {
+    pub(super) fn new(max_ratio: u64) -> Rc<Self> {
+        Rc::new(Budget { max_ratio, stored: Cell::new(0), given: Cell::new(0) })
+    }
+
+    /// The source has so many bytes at least.
+    pub(super) fn has_stored(&self, bytes: u64) {
+        self.stored.set(self.stored.get().max(bytes));
+    }
+
+    fn check(&self, given: u64, stored: u64) -> io::Result<()> {
+        let max_ratio = self.max_ratio;
+        if given > HARMLESS_BYTES && max_ratio > 0 && given > stored.saturating_mul(max_ratio) {
+            return Err(io::Error::other(TooCompressed { stored, max_ratio }));
+        }
+        Ok(())
+    }
+}
+
 /// `stored` without its gzip or zstd compression, and whether it had one; `named_so` if its name says that it has.
-pub(super) fn decompress(stored: Bytes<'_>, named_so: bool, max_ratio: u64) -> io::Result<(Bytes<'_>, bool)> {
+pub(super) fn decompress<'b>(stored: Bytes<'b>, named_so: bool, budget: &Rc<Budget>) -> io::Result<(Bytes<'b>, bool)> {
     let (magic, stored) = peek(stored, 4)?;
     let taken = Rc::new(Cell::new(0));
     let stored = Counting { inner: stored, count: Rc::clone(&taken) };
@@ -37,7 +72,7 @@ pub(super) fn decompress(stored: Bytes<'_>, named_so: bool, max_ratio: u64) -> i
     } else {
         return Ok((Box::new(stored), false));
     };
-    let content = limit_ratio(content, max_ratio, Rc::default(), move || taken.get());
+    let content = limit_ratio(content, Rc::clone(budget), move || taken.get());
     Ok((Box::new(BufReader::with_capacity(BUFFER_BYTES, content)), true))
 }
 
@@ -46,32 +81,27 @@ fn is_zstd(magic: &[u8]) -> bool {
     matches!(magic, [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }
 
-/// `inner`, which fails with [`TooCompressed`] once `given` bytes are more than `max_ratio` times those `stored`.
-pub(super) fn limit_ratio(
-    inner: impl Read,
-    max_ratio: u64,
-    given: Rc<Cell<u64>>,
-    stored: impl Fn() -> u64,
-) -> impl Read {
-    Limited { inner, max_ratio, given, stored }
+/// `inner`, which fails with [`TooCompressed`] once it has given too much for the bytes `stored` for it, or everything in
+/// the source together for the bytes of that.
+pub(super) fn limit_ratio(inner: impl Read, budget: Rc<Budget>, stored: impl Fn() -> u64) -> impl Read {
+    Limited { inner, budget, given: 0, stored }
 }
 
 struct Limited<R, F> {
     inner: R,
-    max_ratio: u64,
-    given: Rc<Cell<u64>>,
+    budget: Rc<Budget>,
+    given: u64,
     stored: F,
 }
 
 impl<R: Read, F: Fn() -> u64> Read for Limited<R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        let given = self.given.get() + count as u64;
-        self.given.set(given);
-        let stored = (self.stored)();
-        if given > HARMLESS_BYTES && self.max_ratio > 0 && given > stored.saturating_mul(self.max_ratio) {
-            return Err(io::Error::other(TooCompressed { stored, max_ratio: self.max_ratio }));
-        }
+        let budget = &self.budget;
+        self.given += count as u64;
+        budget.given.set(budget.given.get() + count as u64);
+        budget.check(self.given, (self.stored)())?;
+        budget.check(budget.given.get(), budget.stored.get())?;
         Ok(count)
     }
 }
@@ -111,7 +141,8 @@ mod tests {
     /// What comes out before the end or an error, and whether it was an error.
     fn read_all(stored: Vec<u8>, named_so: bool) -> (Vec<u8>, bool) {
         let mut content = Vec::new();
-        let failed = match decompress(Box::new(Cursor::new(stored)), named_so, 200) {
+        let budget = Budget::new(200);
+        let failed = match decompress(Box::new(Cursor::new(stored)), named_so, &budget) {
             Ok((mut bytes, _)) => bytes.read_to_end(&mut content).is_err(),
             Err(_) => true,
         };

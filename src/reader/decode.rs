@@ -94,7 +94,7 @@ fn warn(encoding: &'static Encoding, how: &str, damaged: bool) -> String {
 }
 
 /// UTF-16 without a mark: nearly every other byte of a Latin text is 0.
-fn look_of_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
+pub(super) fn look_of_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
     const LOOKED_AT: usize = 4096;
     let head = &bytes[..bytes.len().min(LOOKED_AT) & !1];
     let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|&&b| b == 0).count();

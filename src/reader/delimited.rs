@@ -84,7 +84,7 @@ impl<R: BufRead> Delimited<R> {
                 break;
             }
         }
-        let names = [self.columns.text.as_str(), self.columns.title.as_str()];
+        let names = [self.columns.text.as_str()];
         let delimiter = delimiter.unwrap_or_else(|| choose_delimiter(&head, &names));
         let mut records = Records::new(Cursor::new(head).chain(bytes), delimiter);
         let Some(record) = records.read(MAX_HEADER_BYTES, |_| true)? else { return Ok(None) };
@@ -220,7 +220,7 @@ mod tests {
     const NAMES: [&str; 2] = ["text", "title"];
 
     fn columns(is_wanted: impl Fn(&str) -> bool + Send + 'static) -> Columns {
-        Columns { text: "text".into(), title: "title".into(), is_wanted: Box::new(is_wanted) }
+        Columns { text: "text".into(), is_wanted: Box::new(is_wanted) }
     }
 
     fn lossy(bytes: Vec<u8>) -> (String, Option<String>) {
@@ -275,7 +275,7 @@ mod tests {
             (b"id,text,,\n1,a\n", &[r#"2 {"id":"1","text":"a"}"#]),
             // Long ones, and bytes that are no UTF-8; more of them when decoded.
             (b"text,unwanted\naaaaaaaaaabbbbbbbbbbc,\na,ccccccccccccccccccccccccccc\n\xe9,\n\xe9\xe9\xe9\xe9\xe9\xe9\xe9,\n", &["2 too long", r#"3 {"text":"a"}"#, "4 {\"text\":\"\u{fffd}\"}lossy", "5 too long"]),
-            (b"title\n\x1e\xe9\x1e\n", &["2 {\"title\":\"\\u001e\u{fffd}\\u001e\"}lossy"]),
+            (b"text\n\x1e\xe9\x1e\n", &["2 {\"text\":\"\\u001e\u{fffd}\\u001e\"}lossy"]),
         ];
         for (content, expected) in rows {
             assert_eq!(read(content), expected, "{}", String::from_utf8_lossy(content));
@@ -341,7 +341,7 @@ mod tests {
             read(b"\nbody,date\na,b\nc,d\n"),
             ["2 missing_column: no column `text`; the columns are: body, date; --text-field names another"]
         );
-        assert_eq!(read(b"title,date\na,\n"), [r#"2 {"title":"a"}"#]);
+        assert_eq!(read(b"text,date\na,\n"), [r#"2 {"text":"a"}"#]);
     }
 
     #[test]

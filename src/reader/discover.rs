@@ -105,6 +105,10 @@ pub struct Discovery {
 /// [`InputError`] if an argument or a list does not exist, may not be opened, or names no documents.
 pub fn discover(discovery: &Discovery) -> Result<Vec<Source>, InputError> {
     let mut sources = Vec::new();
+    let dashes = discovery.arguments.iter().chain(&discovery.lists).filter(|path| path.as_os_str() == "-");
+    if dashes.count() > 1 {
+        return Err(InputError::StandardInputTwice);
+    }
     for argument in &discovery.arguments {
         let open = |source| InputError::Open { path: argument.clone(), source };
         if argument.as_os_str() == "-" {
@@ -113,7 +117,7 @@ pub fn discover(discovery: &Discovery) -> Result<Vec<Source>, InputError> {
         }
         let metadata = match fs::metadata(argument) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_pattern(argument) => {
-                sources.extend(matching(argument)?);
+                sources.extend(matching(argument, discovery.kind.is_some())?);
                 continue;
             }
             found => found.map_err(open)?,
@@ -172,8 +176,9 @@ fn is_pattern(argument: &Path) -> bool {
     argument.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// The files that a pattern matches, by the bytes of their paths, each named from where the pattern begins.
-fn matching(pattern: &Path) -> Result<Vec<Source>, InputError> {
+/// The files that a pattern matches, and those of the folders that it matches, by the bytes of their paths, each named from
+/// where the pattern begins.
+fn matching(pattern: &Path, any_name: bool) -> Result<Vec<Source>, InputError> {
     let bad = |message: String| InputError::Pattern { pattern: pattern.to_owned(), message };
     let text = pattern.to_str().ok_or_else(|| bad("not UTF-8".to_owned()))?;
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
@@ -183,7 +188,13 @@ fn matching(pattern: &Path) -> Result<Vec<Source>, InputError> {
     let root: PathBuf = pattern.components().take_while(|part| !is_pattern(Path::new(part.as_os_str()))).collect();
     let inside = |path: &Path| path.strip_prefix(&root).unwrap_or(path).to_owned();
     let root: Arc<Path> = Arc::from(root.as_path());
-    let mut inside: Vec<PathBuf> = paths.iter().filter(|path| !path.is_dir()).map(|path| inside(path)).collect();
+    // What is in folders of any depth is matched itself.
+    let searches = !text.contains("**");
+    let (folders, files): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(|path| path.is_dir());
+    let found = folders.into_iter().filter(|_| searches).flat_map(|folder| {
+        folder_documents(folder, any_name).into_iter().map(move |source| folder.join(source.inside))
+    });
+    let mut inside: Vec<PathBuf> = files.into_iter().cloned().chain(found).map(|path| inside(&path)).collect();
     sort_by_bytes(&mut inside);
     if inside.is_empty() {
         return Err(bad("no file matches".to_owned()));

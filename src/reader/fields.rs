@@ -115,6 +115,11 @@ impl FieldNames {
         document.title = string(&self.title, given(&self.title).cloned())?.filter(|title| !title.trim().is_empty());
         let text = string(&self.text, values.remove(&self.text))?;
         document.meta.extend(values.into_iter().filter(|(name, _)| !self.has_role(name)));
+        if let Some((name, _)) = document.meta.iter().find(|(_, value)| !is_shallow(value, MAX_DEPTH)) {
+            let message = format!("`{name}` has values inside each other more than {MAX_DEPTH} deep");
+            document.meta.clear();
+            return Err(DocumentError::failed("bad_field", message));
+        }
         document.text = match (&document.title, text) {
             (None, None) => {
                 let message = format!("no `{}`; --text-field names another field", self.text);
@@ -125,6 +130,17 @@ impl FieldNames {
             (None, Some(text)) => text,
         };
         Ok(())
+    }
+}
+
+/// Levels of a value that is kept; a record must be readable itself.
+const MAX_DEPTH: usize = 64;
+
+fn is_shallow(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(|value| is_shallow(value, levels - 1)),
+        Value::Object(values) => levels > 0 && values.values().all(|value| is_shallow(value, levels - 1)),
+        _ => true,
     }
 }
 

@@ -88,7 +88,7 @@ fn status(line: &str) -> Option<u16> {
 }
 
 /// Media type and charset of a `Content-Type`.
-fn media_type(value: &str) -> (Option<String>, Option<String>) {
+pub(super) fn media_type(value: &str) -> (Option<String>, Option<String>) {
     let mut parts = value.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
     let charset = parts.find_map(|part| {

@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Cursor, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use clap::ValueEnum;
+use serde_json::{Map, Value};
 
+use super::web::looks_like_a_page;
 use super::{Bytes, FieldNames, delimited, peek};
 
 /// What a file or stream holds.
@@ -34,6 +37,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is files in a file.
+    pub(super) fn is_archive(self) -> bool {
+        matches!(self, Kind::Zip | Kind::Tar)
+    }
+
     /// Whether the content is not text, or is text only in parts.
     pub(super) fn is_binary(self) -> bool {
         matches!(self, Kind::Parquet | Kind::Html | Kind::Warc | Kind::Zip | Kind::Tar)
@@ -72,50 +80,121 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase)
 }
 
+/// Where a tar archive has its mark (POSIX.1-1988).
+const TAR_MARK: Range<usize> = 257..262;
+
+/// Whether a stream that begins so is a tar archive.
+pub(super) fn is_tar(head: &[u8]) -> bool {
+    head.get(TAR_MARK) == Some(b"ustar")
+}
+
 /// Kinds that the first bytes tell; a tar archive only where bytes can be waited for, as its mark is far from the start.
 pub(super) fn sniff_binary(bytes: Bytes<'_>, is_live: bool) -> io::Result<(Option<Kind>, Bytes<'_>)> {
-    const TAR_MARK: std::ops::Range<usize> = 257..262;
-    let (head, bytes) = peek(bytes, if is_live { 4 } else { TAR_MARK.end as u64 })?;
+    let (head, bytes) = peek(bytes, if is_live { 5 } else { TAR_MARK.end as u64 })?;
     let kind = match head.get(..4) {
         Some(b"PAR1") => Some(Kind::Parquet),
         Some(b"PK\x03\x04" | b"PK\x05\x06") => Some(Kind::Zip),
-        Some(b"WARC") => Some(Kind::Warc),
-        _ => (head.get(TAR_MARK) == Some(b"ustar")).then_some(Kind::Tar),
+        Some(b"WARC") if head.get(4) == Some(&b'/') => Some(Kind::Warc),
+        _ => is_tar(&head).then_some(Kind::Tar),
     };
     Ok((kind, bytes))
 }
 
-/// What the first line that is not blank shows: a whole JSON object, the beginning of JSON or of a page, the header of a
-/// table with a column of texts or titles; else plain text. `named` is what the name says, if anything.
-pub(super) fn sniff_text<'b>(
-    mut bytes: Bytes<'b>,
-    fields: &FieldNames,
-    named: Option<Kind>,
-) -> io::Result<(Kind, Bytes<'b>)> {
-    const SNIFFED_BYTES: u64 = 1 << 20;
+/// What the first line that is not blank shows: a JSON object with a text or title, or what would be one but for damage;
+/// other JSON; a page; the header of a table. Else plain text.
+pub(super) fn sniff_text<'b>(mut bytes: Bytes<'b>, fields: &FieldNames) -> io::Result<(Kind, Bytes<'b>)> {
     let mut head = Vec::new();
-    while head.trim_ascii().is_empty() {
-        let room = SNIFFED_BYTES.saturating_sub(head.len() as u64);
-        if room == 0 || bytes.by_ref().take(room).read_until(b'\n', &mut head)? == 0 {
-            break;
-        }
-    }
-    let first = head.trim_ascii();
-    let cut_short = head.len() as u64 == SNIFFED_BYTES && first.starts_with(b"{\"");
-    let is_object = first.starts_with(b"{") && serde_json::from_slice::<serde_json::Map<_, _>>(first).is_ok();
-    let begins = |mark: &[u8]| first.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
-    let kind = if is_object || cut_short && named.is_none() {
-        Kind::Jsonl
-    } else if let Some(kind) = named {
-        kind
-    } else if first == b"{" || first == b"[" || begins(b"[{\"") {
+    while head.trim_ascii().is_empty() && read_line(&mut bytes, &mut head)? {}
+    // A page may have its declaration and comments first.
+    while head.len() < PROLOGUE_BYTES && is_prologue(&head) && read_line(&mut bytes, &mut head)? {}
+    let kind = kind_of_line(head.trim_ascii(), head.len() >= SNIFFED_BYTES, fields);
+    Ok((kind, Box::new(Cursor::new(head).chain(bytes))))
+}
+
+const SNIFFED_BYTES: usize = 1 << 20;
+const PROLOGUE_BYTES: usize = 1 << 14;
+
+/// Adds a line to `head` unless that has become long; false at the end.
+fn read_line(bytes: &mut Bytes<'_>, head: &mut Vec<u8>) -> io::Result<bool> {
+    let room = SNIFFED_BYTES.saturating_sub(head.len()) as u64;
+    Ok(room > 0 && bytes.by_ref().take(room).read_until(b'\n', head)? > 0)
+}
+
+fn is_prologue(head: &[u8]) -> bool {
+    let start = head.trim_ascii_start();
+    (start.starts_with(b"<?xml") || start.starts_with(b"<!--")) && page_within(start).is_none()
+}
+
+/// Where in `head` a page begins.
+fn page_within(head: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'<', head).find(|&at| looks_like_a_page(&head[at..]))
+}
+
+fn kind_of_line(first: &[u8], is_cut_short: bool, fields: &FieldNames) -> Kind {
+    let inside = |open: u8| first.strip_prefix(&[open]).map(|rest| rest.trim_ascii_start().first().copied());
+    let is_markup = first.starts_with(b"<?xml") || first.starts_with(b"<!--");
+    if let Some(next @ (None | Some(b'"' | b'}'))) = inside(b'{') {
+        let is_document = match serde_json::from_slice::<Map<String, Value>>(first) {
+            Ok(object) => {
+                [&fields.text, &fields.title].iter().any(|name| object.get(*name).is_some_and(|v| !v.is_null()))
+            }
+            // Half a surrogate or a strange encoding costs a line, not its neighbours.
+            Err(_) => next.is_some() && (is_cut_short || first.ends_with(b"}")),
+        };
+        if is_document { Kind::Jsonl } else { Kind::Json }
+    } else if let Some(None | Some(b'{' | b']')) = inside(b'[') {
         Kind::Json
-    } else if begins(b"<!doctype html") || begins(b"<html") {
+    } else if looks_like_a_page(first) || is_markup && page_within(first).is_some() {
         Kind::Html
-    } else if let Some(separator) = delimited::looks_delimited(first, &[&fields.text, &fields.title]) {
+    } else if let Some(separator) = header_separator(first, fields) {
         if separator == b'\t' { Kind::Tsv } else { Kind::Csv }
     } else {
         Kind::Text
-    };
-    Ok((kind, Box::new(Cursor::new(head).chain(bytes))))
+    }
+}
+
+/// What separates the names of a header; a line with only one known name in it may be a sentence.
+fn header_separator(first: &[u8], fields: &FieldNames) -> Option<u8> {
+    let separator = delimited::looks_delimited(first, &[&fields.text])?;
+    let cells = first.split(|byte| *byte == separator).map(<[u8]>::trim_ascii);
+    let bare = |cell: &[u8]| String::from_utf8_lossy(cell).trim_matches('"').to_owned();
+    let known = [&fields.id, &fields.title, &fields.text, &fields.date, &fields.url];
+    (cells.filter(|cell| known.contains(&&bare(cell))).count() > 1).then_some(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_tells_the_kind() {
+        let rows: [(&[u8], Kind); 20] = [
+            (b"{\"text\":\"x\"}\n", Kind::Jsonl),
+            (b"\n {\"title\":\"x\"}", Kind::Jsonl),
+            (b"{\"text\":\"half \\ud83d\"}\n", Kind::Jsonl),
+            (b"{\"text\":\"Soci\xe9t\xe9\"}\n", Kind::Jsonl),
+            (b"{\"articles\":[{\"text\":\"x\"}]}", Kind::Json),
+            (b"{\n \"text\": 1}", Kind::Json),
+            (b"{ \"text\": 1,\n}", Kind::Json),
+            (b"[{\"text\":\"x\"}]", Kind::Json),
+            (b"[ {\"text\"", Kind::Json),
+            (b"[\n{}]", Kind::Json),
+            (b"{ is no JSON\n", Kind::Text),
+            (b"[Reuters] Acme left.\n", Kind::Text),
+            (b"<!DOCTYPE HTML>\n", Kind::Html),
+            (b"<?xml version=\"1.0\"?>\n<!-- x -->\n<html>", Kind::Html),
+            (b"<?xml version=\"1.0\"?>\n<feed>", Kind::Text),
+            (b"id,text\n1,x", Kind::Csv),
+            (b"\"date\"\t\"text\"\n", Kind::Tsv),
+            (b"Money, text, fame\n", Kind::Text),
+            (b"WARCRAFT maker stops sales\n", Kind::Text),
+            (b"", Kind::Text),
+        ];
+        for (content, kind) in rows {
+            let (found, _) = sniff_text(Box::new(content), &FieldNames::default()).expect("reads");
+            assert_eq!(found, kind, "{}", String::from_utf8_lossy(content));
+            assert_eq!(sniff_binary(Box::new(content), true).expect("reads").0, None);
+        }
+        assert_eq!(sniff_binary(Box::new(&b"WARC/1.0\r\n"[..]), true).expect("reads").0, Some(Kind::Warc));
+    }
 }

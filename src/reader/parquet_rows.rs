@@ -323,7 +323,7 @@ mod tests {
 
     fn open(content: &[u8], limit: u64) -> io::Result<ParquetRows> {
         let is_wanted = |name: &str| !name.starts_with("un");
-        let columns = Columns { text: "text".into(), title: "title".into(), is_wanted: Box::new(is_wanted) };
+        let columns = Columns { text: "text".into(), is_wanted: Box::new(is_wanted) };
         ParquetRows::open(file(content), limit, &columns, decode)
     }
 
@@ -383,7 +383,7 @@ mod tests {
         let of_ints = |lists: [Option<Vec<Option<i32>>>; 2]| ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
         let content = written(
             vec![
-                ("title", Arc::new(StringArray::from(vec!["a", "b"]))),
+                ("text", Arc::new(StringArray::from(vec!["a", "b"]))),
                 ("id", Arc::new(Int64Array::from(vec![Some(i64::MAX), None]))),
                 ("day", Arc::new(Date32Array::from(vec![Some(19_121), None]))),
                 ("local", Arc::new(TimestampMicrosecondArray::from(vec![Some(1_652_090_400_000_000), None]))),
@@ -403,9 +403,9 @@ mod tests {
         );
         let first = json!({
             "id": i64::MAX, "day": "2022-05-09", "local": "2022-05-09T10:00:00", "utc": "2022-05-09T10:00:00.500Z",
-            "yes": true, "score": 0.5, "sum": 123.45, "tags": [1, null], "title": "a",
+            "yes": true, "score": 0.5, "sum": 123.45, "tags": [1, null], "text": "a",
         });
-        let second = json!({"utc": "1970-01-01T00:00:00Z", "yes": false, "sum": 0.0, "title": "b"});
+        let second = json!({"utc": "1970-01-01T00:00:00Z", "yes": false, "sum": 0.0, "text": "b"});
         assert_eq!(read(&content, 1000), (vec![values(first, &[]), values(second, &[])], None));
     }
 

@@ -34,7 +34,7 @@ pub(super) fn read(source: &str, bytes: impl BufRead, warning: Option<&str>, opt
 }
 
 /// The first line, if a blank line sets it apart from a text that follows.
-fn headline(text: &str) -> Option<&str> {
+pub(super) fn headline(text: &str) -> Option<&str> {
     let (first, rest) = text.split_once('\n')?;
     let (second, body) = rest.split_once('\n')?;
     let title = first.trim_end();

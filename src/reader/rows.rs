@@ -21,10 +21,8 @@ pub(super) enum Row {
 
 /// The columns that are asked of a table.
 pub(super) struct Columns {
-    /// Name of the column of texts.
+    /// Name of the column of texts; a table without it is refused, lest headlines alone be read and nobody notice.
     pub(super) text: String,
-    /// Name of the column of headlines; a table without either is refused.
-    pub(super) title: String,
     /// Whether a column of this name is read.
     pub(super) is_wanted: Box<dyn Fn(&str) -> bool + Send>,
 }
@@ -32,7 +30,7 @@ pub(super) struct Columns {
 impl Columns {
     /// Whether a table with columns of these names can hold texts.
     pub(super) fn suffice<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
-        names.any(|name| name == self.text || name == self.title)
+        names.any(|name| name == self.text)
     }
 
     /// Refuses a table with columns of these names.
@@ -61,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_refusal_names_some_columns() {
-        let columns = Columns { text: "text".into(), title: "title".into(), is_wanted: Box::new(|_| true) };
+        let columns = Columns { text: "text".into(), is_wanted: Box::new(|_| true) };
         let refuse = |names: &[&str]| match columns.missing(names.iter().copied()) {
             Row::Bad { kind: "missing_column", message } => message,
             other => panic!("{other:?}"),
@@ -73,7 +71,7 @@ mod tests {
         assert!(refuse(&[]).contains("none has a name"));
         assert!(refuse(&["x"; 25]).contains("x, 5 more;"));
         assert!(refuse(&["é".repeat(10_000).as_str()]).len() < 200);
-        assert!(columns.suffice(["title"].into_iter()));
+        assert!(columns.suffice(["id", "text"].into_iter()) && !columns.suffice(["title"].into_iter()));
         assert!(!columns.suffice(["Text"].into_iter()));
     }
 }

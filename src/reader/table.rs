@@ -8,7 +8,7 @@ use super::delimited::Delimited;
 use super::json_values::JsonValues;
 use super::parquet_rows::ParquetRows;
 use super::rows::{Columns, Row};
-use super::{Bytes, Kind, Reading, json_lines, spooled, too_large, unreadable};
+use super::{Bytes, Kind, Reading, Stored, json_lines, too_large, unreadable};
 use crate::document::{DocumentError, Input};
 
 /// Emits the documents of an array of objects, of objects one after another, or of those that one object wraps.
@@ -18,8 +18,7 @@ pub(super) fn read_json(
     bytes: Bytes<'_>,
     warning: Option<&str>,
 ) -> ControlFlow<()> {
-    let fields = &reading.options.fields;
-    let own_fields = vec![fields.text.clone(), fields.title.clone()];
+    let own_fields = vec![reading.options.fields.text.clone()];
     let rows = JsonValues::new(bytes, reading.options.limit(), own_fields);
     emit_rows(reading, rows, |number| format!("{name}#{number}"), warning)
 }
@@ -38,9 +37,10 @@ pub(super) fn read_delimited(
 }
 
 /// Emits the documents of a Parquet file.
-pub(super) fn read_parquet(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>) -> ControlFlow<()> {
-    let opened =
-        spooled(bytes).and_then(|file| ParquetRows::open(file, reading.options.limit(), &columns(reading), decode));
+pub(super) fn read_parquet(reading: &mut Reading<'_>, name: &str, stored: Stored<'_>) -> ControlFlow<()> {
+    let opened = reading
+        .file_of(stored)
+        .and_then(|file| ParquetRows::open(file, reading.options.limit(), &columns(reading), decode));
     match opened {
         Ok(rows) => emit_rows(reading, rows, |number| format!("{name}#{number}"), None),
         Err(error) => reading.lost(name, &error),
@@ -49,8 +49,7 @@ pub(super) fn read_parquet(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'
 
 fn columns(reading: &Reading<'_>) -> Columns {
     let fields = reading.options.fields.clone();
-    let (text, title) = (fields.text.clone(), fields.title.clone());
-    Columns { text, title, is_wanted: Box::new(move |name| fields.wants(name)) }
+    Columns { text: fields.text.clone(), is_wanted: Box::new(move |name| fields.wants(name)) }
 }
 
 /// Emits a document for each row; `place` names it by its number. What ends the rows early is a document too.

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
+use super::compression::is_too_compressed;
 use super::headers::{End, HeaderLine, Value, read_header_line, read_headers};
 
 /// Records of a WARC stream that is not compressed, in order.
@@ -40,6 +41,8 @@ pub(super) struct WarcRecord {
     pub url: Option<String>,
     pub date: Option<String>,
     pub content_type: Option<String>,
+    /// Why the block is not everything that the server sent.
+    pub cut: Option<String>,
     pub block: Block,
 }
 
@@ -143,6 +146,11 @@ impl<R: BufRead> WarcReader<R> {
             url: headers.url,
             date: headers.date,
             content_type: headers.content_type,
+            cut: headers.truncated.map(|why| format!("the crawler cut it off: {why}")).or_else(|| {
+                headers
+                    .segment
+                    .map(|_| "the first part of a record that goes on in others, which are not read".to_owned())
+            }),
             block,
         })
     }
@@ -177,6 +185,9 @@ impl<R: BufRead> WarcReader<R> {
 
     /// An error of the input itself, which ends the stream whatever its kind.
     fn failed(&self, place: &str, error: io::Error) -> io::Error {
+        if is_too_compressed(&error) {
+            return error;
+        }
         // An error of this kind is about one record only.
         let kind = if error.kind() == ErrorKind::InvalidData { ErrorKind::Other } else { error.kind() };
         io::Error::new(kind, format!("{place} record {}: {error}", self.number))
@@ -199,6 +210,8 @@ struct Headers {
     date: Option<String>,
     content_type: Option<String>,
     length: Option<String>,
+    truncated: Option<String>,
+    segment: Option<String>,
 }
 
 impl Headers {
@@ -211,6 +224,8 @@ impl Headers {
             "warc-date" => &mut self.date,
             "content-type" => &mut self.content_type,
             "content-length" => &mut self.length,
+            "warc-truncated" => &mut self.truncated,
+            "warc-segment-number" => &mut self.segment,
             _ => return,
         };
         let Value::Whole(value) = value else { return };
@@ -280,6 +295,7 @@ mod tests {
             url: Some("http://a.example/".to_owned()),
             date: Some("2024-05-06T07:08:09Z".to_owned()),
             content_type: Some("text/plain".to_owned()),
+            cut: None,
             block: Block::Whole(b"body".to_vec()),
         };
         assert_eq!(all[1].as_ref(), Ok(&expected));

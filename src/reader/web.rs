@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::charset::decode_html;
 use super::date::iso_date;
 use super::fields::with_title;
-use super::http::{HttpError, http_response};
+use super::http::{HttpError, http_response, media_type};
+use super::plain::headline;
 use super::warc::{Block, WarcReader, WarcRecord};
 use super::{Bytes, Reading, html, too_large, unreadable};
 use crate::document::{Document, DocumentError, Form, Input};
@@ -28,31 +29,34 @@ pub(super) fn read_page(
         Err(error) => unreadable(name.to_owned(), &error),
         Ok(_) if content.len() as u64 > limit => too_large(name.to_owned(), limit),
         Ok(_) => {
-            let document = Document { source: name.to_owned(), ..Document::default() };
-            page(document, &content, None, warning.map(str::to_owned))
+            let warnings = warning.map(str::to_owned).into_iter().collect();
+            let document = Document { source: name.to_owned(), warnings, ..Document::default() };
+            decoded(document, &content, None, Form::Html, limit)
         }
     };
     reading.emit(input)
 }
 
 /// Emits a document for every record of a crawl that holds a page or text. Responses that do not, such as pictures and
-/// redirections, are skipped with the reason; requests and metadata are no documents.
+/// redirections, are skipped with the reason. Requests, metadata, repetitions (`revisit`) and further parts of a record
+/// (`continuation`) are no documents; of a record in parts the first is read, with a warning.
 pub(super) fn read_warc(reading: &mut Reading<'_>, name: &str, bytes: impl BufRead) -> ControlFlow<()> {
     let limit = reading.options.limit();
     let mut records = WarcReader::new(bytes, limit);
-    let mut last = 0;
+    let (mut last, mut errors) = (0, 0);
     loop {
         match records.next_record() {
             Ok(None) => return ControlFlow::Continue(()),
             Ok(Some(record)) => {
-                last = record.number;
+                (last, errors) = (record.number, 0);
                 if let Some(input) = crawled(name, record, limit) {
                     reading.emit(input)?;
                 }
             }
+            // It may be about a stretch that is no record, which has no number.
             Err(error) => {
-                last += 1;
-                reading.emit(unreadable(format!("{name}#{last}"), &error))?;
+                errors += 1;
+                reading.emit(unreadable(format!("{name}#{last}+{errors}"), &error))?;
             }
         }
     }
@@ -60,7 +64,9 @@ pub(super) fn read_warc(reading: &mut Reading<'_>, name: &str, bytes: impl BufRe
 
 /// The document that a record of a crawl holds; `None` if it is of another kind.
 fn crawled(name: &str, record: WarcRecord, limit: u64) -> Option<Input> {
-    let mut document = Document { source: format!("{name}#{}", record.number), url: record.url, ..Document::default() };
+    let source = format!("{name}#{}", record.number);
+    let mut document = Document { source, url: record.url, ..Document::default() };
+    document.warnings.extend(record.cut);
     for (key, value) in [("warc_date", record.date), ("warc_record_id", record.id)] {
         document.meta.extend(value.map(|value| (key.to_owned(), Value::String(value))));
     }
@@ -69,8 +75,11 @@ fn crawled(name: &str, record: WarcRecord, limit: u64) -> Option<Input> {
         Block::TooLong => return Some(Input { document, ..too_large(String::new(), limit) }),
         Block::Whole(block) => block,
     };
-    if record.kind != "response" {
-        return Some(payload(document, record.content_type.as_deref(), &block, None));
+    let (content_type, charset) = record.content_type.as_deref().map(media_type).unwrap_or_default();
+    // Of what other protocols answer, such as names of hosts, no page comes either.
+    let is_http = record.kind == "response" && content_type.as_deref().is_none_or(|kind| kind == "application/http");
+    if !is_http {
+        return Some(payload(document, content_type.as_deref(), &block, charset.as_deref(), limit));
     }
     let error = match http_response(&block, limit) {
         Ok(response) if !(200..300).contains(&response.status) => {
@@ -78,12 +87,8 @@ fn crawled(name: &str, record: WarcRecord, limit: u64) -> Option<Input> {
         }
         Ok(response) => {
             document.warnings.extend(response.damaged);
-            return Some(payload(
-                document,
-                response.content_type.as_deref(),
-                &response.body,
-                response.charset.as_deref(),
-            ));
+            let (content_type, charset) = (response.content_type.as_deref(), response.charset.as_deref());
+            return Some(payload(document, content_type, &response.body, charset, limit));
         }
         Err(HttpError::TooLong) => return Some(Input { document, ..too_large(String::new(), limit) }),
         Err(HttpError::Bad(message)) => DocumentError::failed("bad_http", message),
@@ -91,15 +96,14 @@ fn crawled(name: &str, record: WarcRecord, limit: u64) -> Option<Input> {
     Some(Input { error: Some(error), ..Input::text(document) })
 }
 
-fn payload(mut document: Document, content_type: Option<&str>, body: &[u8], charset: Option<&str>) -> Input {
+fn payload(document: Document, content_type: Option<&str>, body: &[u8], charset: Option<&str>, limit: u64) -> Input {
     match content_type {
-        Some("text/html" | "application/xhtml+xml") => page(document, body, charset, None),
-        None if looks_like_a_page(body) => page(document, body, charset, None),
+        Some("text/html" | "application/xhtml+xml") => decoded(document, body, charset, Form::Html, limit),
+        None if looks_like_a_page(body) => decoded(document, body, charset, Form::Html, limit),
         Some("text/plain") => {
-            let (text, warning) = decode_html(body, charset);
-            document.text = text;
-            document.warnings.extend(warning);
-            Input::text(document)
+            let mut input = decoded(document, body, charset, Form::Text, limit);
+            input.document.title = headline(&input.document.text).map(str::to_owned);
+            input
         }
         other => {
             let message = format!("neither a page nor text: {}", other.unwrap_or("of no type"));
@@ -108,17 +112,21 @@ fn payload(mut document: Document, content_type: Option<&str>, body: &[u8], char
     }
 }
 
-fn looks_like_a_page(body: &[u8]) -> bool {
-    let begins =
-        |mark: &[u8]| body.trim_ascii_start().get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
+/// Whether bytes begin as a page does.
+pub(super) fn looks_like_a_page(body: &[u8]) -> bool {
+    let start = body.trim_ascii_start();
+    let begins = |mark: &[u8]| start.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
     begins(b"<!doctype html") || begins(b"<html")
 }
 
-fn page(mut document: Document, body: &[u8], charset: Option<&str>, warning: Option<String>) -> Input {
-    let (markup, guess) = decode_html(body, charset);
-    document.text = markup;
-    document.warnings.extend(warning.into_iter().chain(guess));
-    Input { form: Form::Html, ..Input::text(document) }
+fn decoded(mut document: Document, body: &[u8], charset: Option<&str>, form: Form, limit: u64) -> Input {
+    let (text, guess) = decode_html(body, charset);
+    if text.len() as u64 > limit {
+        return Input { document, ..too_large(String::new(), limit) };
+    }
+    document.text = text;
+    document.warnings.extend(guess);
+    Input { form, ..Input::text(document) }
 }
 
 /// Puts the main text of a page in the place of its markup, and what the page says about itself where nothing is known.
