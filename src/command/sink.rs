@@ -164,7 +164,8 @@ impl Sink {
     pub(super) fn finish(self, manifest: &Manifest, total: u64) -> anyhow::Result<bool> {
         let errors = match self {
             Sink::Store(store) => {
-                store.finish(manifest, total)?;
+                let done = "everything is computed; the same command with --resume puts it together";
+                store.finish(manifest, total).context(done)?;
                 return Ok(true);
             }
             Sink::Stdout(stream, errors) => {
