@@ -485,3 +485,43 @@ fn every_record_obeys_the_schema() {
     wrong["companies"][0]["stance"] = json!("gone");
     assert!(!validator.is_valid(&wrong));
 }
+
+#[test]
+fn every_form_goes_where_it_can() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder, "a.txt", STORY);
+    write(&folder, "bad.jsonl", "{oops\n");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stancewire"));
+        let output = command.current_dir(folder.path()).args(["extract", "-q"]).args(arguments).output().expect("runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, rows, _) = run(&["a.txt", "--to", "csv"]);
+    assert_eq!((status, rows.lines().count()), (Some(0), 2));
+    assert!(rows.starts_with("document,id,source,"), "{rows}");
+    // A stream has its errors in a file too, and no Parquet.
+    let (status, _, _) = run(&["a.txt", "bad.jsonl", "--to", "jsonl", "--errors", "errors.jsonl.gz"]);
+    assert_eq!(status, Some(1));
+    let packed = fs::read(folder.path().join("errors.jsonl.gz")).expect("errors");
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut errors).expect("decompresses");
+    let loss: Value = serde_json::from_str(&errors).expect("one line");
+    assert_eq!(
+        (&loss["source"], &loss["status"], &loss["kind"]),
+        (&json!("bad.jsonl:1"), &json!("failed"), &json!("bad_json"))
+    );
+    let refused = |arguments: &[&str], message: &str| {
+        let (status, _, messages) = run(arguments);
+        assert_eq!(status, Some(2), "{messages}");
+        assert!(messages.contains(message), "{messages}");
+    };
+    refused(&["a.txt", "--to", "parquet"], "-o NAME.parquet");
+    refused(&["a.txt", "-o", "out.parquet.gz"], "leave .gz or .zst out");
+    refused(&["a.txt", "-o", "out.csv", "--shard", "1/2"], "needs an output in JSON Lines");
+    refused(&["a.txt", "--shard", "3/2", "-o", "out.jsonl"], "1/16");
+    refused(&["a.txt", "--resume"], "--output");
+    let (status, _, messages) = run(&["a.txt", "-o", "view.txt", "--to", "table"]);
+    assert_eq!(status, Some(0), "{messages}");
+    assert!(fs::read_to_string(folder.path().join("view.txt")).expect("a view").contains("halted"));
+}
