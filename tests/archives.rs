@@ -498,7 +498,9 @@ fn every_form_goes_where_it_can() {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     let (status, rows, _) = run(&["a.txt", "--to", "csv"]);
-    assert_eq!((status, rows.lines().count()), (Some(0), 2));
+    let companies = extract(folder.path(), &["a.txt"]).1[0]["companies"].as_array().map_or(0, Vec::len);
+    assert!(companies > 0);
+    assert_eq!((status, csv::Reader::from_reader(rows.as_bytes()).records().count()), (Some(0), companies));
     assert!(rows.starts_with("document,id,source,"), "{rows}");
     // A stream has its errors in a file too, and no Parquet.
     let (status, _, _) = run(&["a.txt", "bad.jsonl", "--to", "jsonl", "--errors", "errors.jsonl.gz"]);
