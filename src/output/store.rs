@@ -145,6 +145,11 @@ impl Store {
                 && !options.overwrite
                 && files.iter().all(|file| file.symlink_metadata().is_ok()) =>
             {
+                // Without its manifest, what is left of the last step is nobody's.
+                if folder.exists() {
+                    let _lock = lock(&folder, output)?;
+                    fs::remove_dir_all(&folder).map_err(io)?;
+                }
                 return Ok(Opened::Complete);
             }
             _ => {}
@@ -155,11 +160,7 @@ impl Store {
             drop(OutputFile::create(file, Compression::None, replaces)?);
         }
         fs::create_dir_all(&folder).and_then(|()| sync_folder_of(&folder)).map_err(io)?;
-        let lock = File::create(folder.join(LOCK)).map_err(io)?;
-        // Some network file systems have no locks; then nobody is kept out.
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            return Err(OutputError::InUse { path: output.to_owned() });
-        }
+        let lock = lock(&folder, output)?;
         if !resumes {
             empty_folder(&folder).map_err(io)?;
             if replaces {
@@ -455,6 +456,17 @@ fn trace_file(folder: &Path, part: usize) -> PathBuf {
 
 fn part_files(folder: &Path, part: usize, target: Target) -> Vec<PathBuf> {
     output_files(&folder.join(format!("{part:06}.{}", target.extension())), target.form)
+}
+
+/// Keeps other processes out of the folder in which `output` is made, as long as the file is open.
+fn lock(folder: &Path, output: &Path) -> Result<File, OutputError> {
+    let file =
+        File::create(folder.join(LOCK)).map_err(|source| OutputError::Parts { path: folder.to_owned(), source })?;
+    // Some network file systems have no locks; then nobody is kept out.
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(OutputError::InUse { path: output.to_owned() }),
+        _ => Ok(file),
+    }
 }
 
 /// Removes what a run has left but the lock; its manifest first, without which the rest does not count.
