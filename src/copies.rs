@@ -2,13 +2,13 @@
 //!
 //! Two texts are the same if they are after white space is made equal; of the same texts the first in input order is the
 //! original. A fingerprint is a part of SHA-256; 88 bits of it are kept, so that among a billion texts two different ones
-//! are taken for one with a probability below one in a hundred million. Memory: 20 to 40 bytes for every different text;
-//! the ids of originals lie in a temporary file.
+//! are taken for one with a probability below one in a hundred million. Memory: 20 to 40 bytes for every different text, half
+//! as much again while the table grows; the ids of many originals lie in a temporary file.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
@@ -53,11 +53,9 @@ impl Fingerprint {
     #[must_use]
     pub fn of_input(input: &Input) -> Self {
         let Document { id, source, title, date, url, text, meta, .. } = &input.document;
-        let part = |part: &Option<String>| part.clone().unwrap_or_default().into_bytes();
         let error = input.error.as_ref().map_or("", |error| error.kind);
         let meta = meta.iter().map(|(name, value)| format!("{name} {value}\n")).collect::<String>();
-        let named = [id, title, date, url].map(part);
-        let [id, title, date, url] = named.each_ref().map(Vec::as_slice);
+        let [id, title, date, url] = [id, title, date, url].map(|part| part.as_deref().unwrap_or_default().as_bytes());
         Fingerprint::of(&[source.as_bytes(), id, title, date, url, text.as_bytes(), meta.as_bytes(), error.as_bytes()])
     }
 
@@ -108,7 +106,9 @@ pub enum Sighting {
 pub struct Copies {
     /// By 64 bits of the fingerprint: 24 further bits and the place of the original's id in `ids`.
     seen: HashMap<u64, u64, FxBuildHasher>,
-    ids: File,
+    /// Where a file for ids can be made, and the file, which a small run does without.
+    folder: PathBuf,
+    ids: Option<File>,
     /// Bytes of `ids` that are there; `unwritten` follows.
     written: u64,
     unwritten: Vec<u8>,
@@ -118,14 +118,10 @@ const PLACE_BITS: u32 = 40;
 const UNWRITTEN_BYTES: usize = 64 * 1024;
 
 impl Copies {
-    /// None seen; ids will lie in `folder`.
-    ///
-    /// # Errors
-    ///
-    /// If no temporary file can be made there.
-    pub fn new(folder: &Path) -> io::Result<Self> {
-        let ids = tempfile::tempfile_in(folder)?;
-        Ok(Copies { seen: HashMap::default(), ids, written: 0, unwritten: Vec::new() })
+    /// None seen; many ids will lie in a file in `folder`.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Copies { seen: HashMap::default(), folder, ids: None, written: 0, unwritten: Vec::new() }
     }
 
     /// Looks a text up and remembers it under `id` if it is new.
@@ -160,24 +156,36 @@ impl Copies {
     }
 
     fn id_at(&mut self, place: u64) -> io::Result<String> {
-        self.write_out()?;
-        let mut length = [0; 4];
-        self.ids.seek(SeekFrom::Start(place))?;
-        self.ids.read_exact(&mut length)?;
-        let mut id = vec![0; u32::from_le_bytes(length) as usize];
-        self.ids.read_exact(&mut id)?;
-        String::from_utf8(id).map_err(io::Error::other)
+        match (&mut self.ids, usize::try_from(place.saturating_sub(self.written))) {
+            (Some(ids), _) if place < self.written => {
+                ids.seek(SeekFrom::Start(place))?;
+                read_id(ids)
+            }
+            (_, Ok(at)) => read_id(&mut self.unwritten.get(at..).unwrap_or_default()),
+            (_, Err(error)) => Err(io::Error::other(error)),
+        }
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        if !self.unwritten.is_empty() {
-            self.ids.seek(SeekFrom::Start(self.written))?;
-            self.ids.write_all(&self.unwritten)?;
-            self.written += self.unwritten.len() as u64;
-            self.unwritten.clear();
-        }
+        let ids = match &mut self.ids {
+            Some(ids) => ids,
+            none => none.insert(tempfile::tempfile_in(&self.folder)?),
+        };
+        ids.seek(SeekFrom::Start(self.written))?;
+        ids.write_all(&self.unwritten)?;
+        self.written += self.unwritten.len() as u64;
+        self.unwritten.clear();
         Ok(())
     }
+}
+
+/// An id with its length before it.
+fn read_id(from: &mut impl Read) -> io::Result<String> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let mut id = vec![0; u32::from_le_bytes(length) as usize];
+    from.read_exact(&mut id)?;
+    String::from_utf8(id).map_err(io::Error::other)
 }
 
 /// Which of the last [`REMEMBERED`] analysed documents had exactly this text.
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn white_space_makes_no_other_text_and_the_first_is_the_original() {
-        let mut copies = Copies::new(&std::env::temp_dir()).expect("a file");
+        let mut copies = Copies::new(std::env::temp_dir());
         assert_eq!(look_up(&mut copies, "Acme  left.\n\nIt did.", "a"), Sighting::Original);
         assert_eq!(look_up(&mut copies, "Acme left.", "b"), Sighting::Original);
         for again in [" Acme left. It did.\r\n", "Acme\u{a0}left.\tIt did."] {
@@ -252,7 +260,7 @@ mod tests {
 
         #[test]
         fn every_copy_names_its_first(texts in prop::collection::vec(0_u32..40, 1..3000)) {
-            let mut copies = Copies::new(&std::env::temp_dir()).expect("a file");
+            let mut copies = Copies::new(std::env::temp_dir());
             let mut first = std::collections::BTreeMap::new();
             for (number, text) in texts.iter().enumerate() {
                 let id = format!("{number}{}", "x".repeat(number % 90));

@@ -22,6 +22,8 @@ pub mod trace;
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 pub use schema::record_schema;
 
 use crate::document::ByteSpan;
@@ -83,13 +85,13 @@ pub fn status(outcome: &Outcome) -> Status {
     }
 }
 
-/// Writes `line` as one line of JSON.
+/// Writes a record, or what goes with records, as one line of JSON.
 ///
 /// # Errors
 ///
 /// Whatever the writer says.
-pub fn write_line(out: &mut impl Write, line: &RecordLine) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
+pub fn write_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 

@@ -28,13 +28,12 @@ impl Preparation {
             Language::Other(code) => code,
             Language::English => "en",
         };
+        // What a page declares is often its template's language; what it says counts, and the other is not lost.
+        if let Some(declared) = declared.filter(|declared| declared != language) {
+            input.document.meta.insert("declared_language".to_owned(), declared.into());
+        }
         if language != "en" && self.english_only {
-            let message = match declared {
-                Some(declared) if declared != language => {
-                    format!("in `{language}`, although declared as `{declared}`; --any-language analyses it")
-                }
-                _ => format!("in `{language}`; --any-language analyses it"),
-            };
+            let message = format!("in `{language}`; --any-language analyses it");
             input.error = Some(DocumentError::skipped("not_english", message));
         }
         input.document.language = Some(language.to_owned());
@@ -63,6 +62,10 @@ mod tests {
         assert_eq!((german.error, german.document.language.as_deref()), (None, Some("de")));
         let english = prepared("Acme has left Freedonia.", true);
         assert_eq!((english.error, english.document.language.as_deref()), (None, Some("en")));
+        let mut declared = Input::text(Document { text: GERMAN.to_owned(), ..Document::default() });
+        declared.document.language = Some("en".to_owned());
+        Preparation { english_only: false }.apply(&mut declared);
+        assert_eq!(declared.document.meta["declared_language"], "en");
         assert_eq!(prepared(" \n", true), Input::text(Document { text: " \n".to_owned(), ..Document::default() }));
     }
 }

@@ -116,6 +116,16 @@ pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions, emit: &mut Em
     let _ = reading.stream(name, Box::new(bytes), Hints { kind: options.kind, ..Hints::default() });
 }
 
+/// The content of the file at `path`, without its compression if it has one.
+///
+/// # Errors
+///
+/// If it cannot be opened, or is named as compressed and is not.
+pub fn open_decompressed(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    let file = Box::new(BufReader::new(File::open(path)?));
+    Ok(decompress(file, kind::is_compressed_by_name(path), &Budget::new(0))?.0)
+}
+
 type Bytes<'b> = Box<dyn BufRead + 'b>;
 
 /// One source on its way to documents.

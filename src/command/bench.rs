@@ -202,7 +202,8 @@ fn stages(machine: &Machine, inputs: &[Input], time: Duration) -> anyhow::Result
     while start.elapsed() < time || all == 0 {
         let reading = Instant::now();
         let mut again = Vec::new();
-        read_bytes("bench", &lines, &read_options, &mut |input| {
+        read_bytes("bench", &lines, &read_options, &mut |mut input| {
+            Preparation::default().apply(&mut input);
             again.push(input);
             ControlFlow::Continue(())
         });

@@ -42,8 +42,7 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
         tell(&format!("`{place}` exists and no run into it was interrupted; there is nothing to go on with"));
         return Ok(ExitStatus::Success);
     };
-    let copies = Copies::new(&sink.folder());
-    let (mut summary, mut copies) = (Summary::default(), copies.context("cannot make a temporary file")?);
+    let (mut summary, mut copies) = (Summary::default(), Copies::new(sink.folder()));
     sink.take_up(&mut summary, &mut copies).context("cannot read what the interrupted run has left")?;
     let found = summary.clone();
     if found.documents > 0 {
@@ -71,7 +70,7 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
         policy,
         |record| {
             let line = record_line(&record, &output);
-            let is_lost = is_loss(line.status, line.error.as_ref().map(|error| error.kind.as_str()));
+            let is_lost = is_loss(line.status, line.error_kind());
             if let Some(message) = loss_message(&line) {
                 progress.suspend(|| tell(&message));
             }
@@ -93,14 +92,8 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
         Err(RunError::Sink(Stop::Loss)) => Some(Unfinished::Strict),
         Err(RunError::Sink(Stop::Write(error))) if sink.is_closed_pipe(&error) => return Ok(ExitStatus::Success),
         Err(RunError::Sink(Stop::Write(error))) => Some(Unfinished::Unwritable(error)),
-        Err(RunError::Threads { threads, source }) => {
-            return Err(RunError::<io::Error>::Threads { threads, source }.into());
-        }
-        Err(RunError::Engine(error)) => return Err(error.into()),
-        Err(RunError::Copies(error)) => {
-            Some(Unfinished::Broken(anyhow::Error::new(RunError::<io::Error>::Copies(error))))
-        }
-        Err(RunError::Worker) => Some(Unfinished::Broken(RunError::<io::Error>::Worker.into())),
+        Err(error @ (RunError::Threads { .. } | RunError::Engine(_))) => return Err(error.into()),
+        Err(error @ (RunError::Copies(_) | RunError::Worker)) => Some(Unfinished::Broken(error.into())),
     };
     if let Some(why) = unfinished {
         let how = sink.suspend();
@@ -135,9 +128,11 @@ pub(super) fn run(arguments: &ExtractArgs) -> anyhow::Result<ExitStatus> {
 }
 
 /// Why records are no longer wanted.
+#[derive(Debug, thiserror::Error)]
 enum Stop {
+    #[error(transparent)]
     Write(io::Error),
-    /// A document was lost, and that should end the run.
+    #[error("a document was lost, which should end the run")]
     Loss,
 }
 
@@ -232,12 +227,15 @@ fn leave_out_own(sources: &mut Vec<Source>, arguments: &ExtractArgs) {
     let mut own = output_files(output, form);
     own.extend([parts_folder(output), shard_file(output)]);
     own.extend(arguments.errors.clone());
-    let own: Vec<PathBuf> = own.iter().filter_map(|path| std::path::absolute(path).ok()).collect();
-    let is_own = |path: &Path| {
-        // What does not exist yet has no other name.
-        let places = [std::path::absolute(path).ok(), fs::canonicalize(path).ok()];
-        places.iter().flatten().any(|place| own.iter().any(|own| place.starts_with(own)))
+    // As typed, and behind links; what does not exist yet is behind none itself.
+    let places = |path: &Path| {
+        let absolute = std::path::absolute(path).ok();
+        let folder = absolute.as_deref().and_then(Path::parent).and_then(|folder| fs::canonicalize(folder).ok());
+        let linked = folder.zip(path.file_name()).map(|(folder, name)| folder.join(name));
+        [absolute, linked, fs::canonicalize(path).ok()].into_iter().flatten()
     };
+    let own: Vec<PathBuf> = own.iter().flat_map(|path| places(path)).collect();
+    let is_own = |path: &Path| places(path).any(|place| own.iter().any(|own| place.starts_with(own)));
     let names: Vec<_> = own.iter().filter_map(|path| path.file_name()).collect();
     sources.retain(|source| {
         source.path().is_none_or(|path| {

@@ -1,7 +1,7 @@
 //! `stancewire merge`: the outputs of all shards of a run → the output of the run.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,9 +14,10 @@ use crate::output::manifest::Manifest;
 use crate::output::record_line::{ErrorLine, RecordLine, Status};
 use crate::output::store::{Opened, ShardHead, Store, StoreOptions, shard_file};
 use crate::output::summary::Summary;
-use crate::output::target::{Compression, Form, Target};
+use crate::output::target::{Form, Target};
 use crate::output::trace::{Origin, Trace};
 use crate::pipeline::dropped_copy;
+use crate::reader::open_decompressed;
 
 pub(super) fn run(arguments: &MergeArgs) -> anyhow::Result<ExitStatus> {
     let start = Instant::now();
@@ -35,7 +36,7 @@ pub(super) fn run(arguments: &MergeArgs) -> anyhow::Result<ExitStatus> {
     let Opened::Store(mut store) = Store::open(&arguments.output, &whole, &[], options)? else {
         anyhow::bail!("`{}` is complete", arguments.output.display());
     };
-    let mut copies = Copies::new(store.folder()).context("cannot make a temporary file")?;
+    let mut copies = Copies::new(store.folder().to_owned());
     let mut summary = Summary::default();
     for number in 0..total {
         let shard = shards.iter_mut().find(|shard| shard.next.as_ref().is_some_and(|trace| trace.number == number));
@@ -134,7 +135,7 @@ impl ShardReader {
         let head: ShardHead =
             serde_json::from_str(&head?).with_context(|| format!("`{}` tells of no shard", traces_path.display()))?;
         let shard = head.shard.parse().map_err(anyhow::Error::msg)?;
-        let records = open_records(path).with_context(|| format!("cannot open `{}`", path.display()))?.lines();
+        let records = open_decompressed(path).with_context(|| format!("cannot open `{}`", path.display()))?.lines();
         let mut reader = ShardReader { path: path.to_owned(), head, shard, records, traces, next: None };
         reader.advance()?;
         Ok(reader)
@@ -161,13 +162,4 @@ impl ShardReader {
         self.advance()?;
         Ok((trace, line))
     }
-}
-
-fn open_records(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let file = BufReader::new(File::open(path)?);
-    Ok(match Target::of(path, None).map_err(io::Error::other)?.compression {
-        Compression::None => Box::new(file),
-        Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
-        Compression::Zstd => Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)),
-    })
 }

@@ -19,6 +19,7 @@ use crate::output::summary::Summary;
 use crate::output::table::TableOptions;
 use crate::output::target::{Form, Target};
 use crate::output::trace::{Loss, Trace};
+use crate::output::write_line;
 use crate::reader::Source;
 use crate::record::Record;
 
@@ -191,8 +192,7 @@ fn write_loss(errors: &mut Option<OutputFile>, record: &Record, line: &RecordLin
     let Some(out) = errors.as_mut().filter(|_| line.error.is_some()) else { return Ok(()) };
     let trace = Trace::new(record.into(), line, &[]);
     if let Some(loss) = Loss::of(&trace) {
-        serde_json::to_writer(&mut *out, &loss)?;
-        out.write_all(b"\n")?;
+        write_line(out, &loss)?;
     }
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA;
+use super::{SCHEMA, write_line};
 use crate::copies::Fingerprint;
 use crate::reader::Source;
 
@@ -63,8 +63,7 @@ impl Manifest {
     pub(super) fn write(&self, folder: &Path, sources: &[Source]) -> io::Result<()> {
         let mut inputs = BufWriter::new(File::create(folder.join(INPUTS))?);
         for source in sources {
-            serde_json::to_writer(&mut inputs, &InputFile::of(source))?;
-            inputs.write_all(b"\n")?;
+            write_line(&mut inputs, &InputFile::of(source))?;
         }
         inputs.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         // Last: a folder with a manifest has everything else.

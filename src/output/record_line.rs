@@ -147,6 +147,28 @@ pub struct EvidenceLine {
     pub confidence: f64,
 }
 
+impl RecordLine {
+    /// The word for why the document was skipped or failed.
+    #[must_use]
+    pub fn error_kind(&self) -> Option<&str> {
+        Some(&self.error.as_ref()?.kind)
+    }
+
+    /// Companies by stance, as [`Stance::ALL`].
+    #[must_use]
+    pub fn stances(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        self.companies.iter().for_each(|company| counts[company.stance as usize] += 1);
+        counts
+    }
+
+    /// Companies with a confidence below the threshold.
+    #[must_use]
+    pub fn uncertain(&self) -> usize {
+        self.companies.iter().filter(|company| company.uncertain).count()
+    }
+}
+
 impl Status {
     /// As records spell it.
     #[must_use]

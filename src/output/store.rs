@@ -21,6 +21,7 @@ use super::parquet::{ParquetPart, assemble};
 use super::record_line::RecordLine;
 use super::target::{Compression, Compressor, Form, Target};
 use super::trace::{Loss, Origin, Trace, traces};
+use super::write_line;
 use crate::copies::Fingerprint;
 use crate::reader::Source;
 
@@ -353,11 +354,9 @@ impl Store {
         let mut out = BufWriter::new(out);
         let inputs = Manifest::inputs_fingerprint(&self.folder)?;
         let head = ShardHead { shard: shard.to_owned(), total, inputs, manifest: manifest.clone() };
-        serde_json::to_writer(&mut out, &head)?;
-        out.write_all(b"\n")?;
+        write_line(&mut out, &head)?;
         for trace in self.done() {
-            serde_json::to_writer(&mut out, &trace?)?;
-            out.write_all(b"\n")?;
+            write_line(&mut out, &trace?)?;
         }
         out.flush()
     }
@@ -380,8 +379,7 @@ fn write_losses(done: impl Iterator<Item = io::Result<Trace>>, out: &mut impl Wr
     let mut out = BufWriter::new(out);
     for trace in done {
         if let Some(loss) = Loss::of(&trace?) {
-            serde_json::to_writer(&mut out, &loss)?;
-            out.write_all(b"\n")?;
+            write_line(&mut out, &loss)?;
         }
     }
     out.flush()

@@ -54,12 +54,7 @@ impl Summary {
 
     /// Counts the document of a record.
     pub fn add_line(&mut self, line: &RecordLine, tokens: usize) {
-        let mut companies = [0; 4];
-        for company in &line.companies {
-            companies[company.stance as usize] += 1;
-        }
-        let uncertain = line.companies.iter().filter(|company| company.uncertain).count();
-        self.add(line.status, line.error.as_ref().map(|error| error.kind.as_str()), companies, uncertain, tokens);
+        self.add(line.status, line.error_kind(), line.stances(), line.uncertain(), tokens);
     }
 
     /// True if a document failed or exceeded a limit.

@@ -69,10 +69,6 @@ impl Trace {
     /// Of the document whose wire form is `line`, which is `json` as a line.
     #[must_use]
     pub fn new(origin: Origin, line: &RecordLine, json: &[u8]) -> Self {
-        let mut companies = [0; 4];
-        for company in &line.companies {
-            companies[company.stance as usize] += 1;
-        }
         Trace {
             number: origin.number,
             read: origin.read,
@@ -82,8 +78,8 @@ impl Trace {
             id: (line.id != line.source).then(|| line.id.clone()),
             status: line.status,
             error: line.error.clone(),
-            companies,
-            uncertain: line.companies.iter().filter(|company| company.uncertain).count(),
+            companies: line.stances(),
+            uncertain: line.uncertain(),
             tokens: origin.tokens,
         }
     }

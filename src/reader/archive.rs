@@ -88,16 +88,18 @@ pub(super) fn read_tar(reading: &mut Reading<'_>, name: &str, bytes: Bytes<'_>) 
     }
     // After its members an archive has blocks of zeros.
     let mut rest = archive.into_inner();
-    let more = if has_ended.get() { Some("the archive has no end; members may be missing") } else { None };
-    let more = match (more, only_zeros(&mut rest)) {
-        (Some(what), _) => io::Error::new(io::ErrorKind::UnexpectedEof, what),
-        (None, Ok(true)) => return members.tell(reading, name),
-        (None, Ok(false)) => {
-            io::Error::other("there is more after the end of the archive, which is not read; unpack it first")
+    if has_ended.get() {
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the archive has no end; members may be missing");
+        return reading.lost(name, &cut);
+    }
+    match only_zeros(&mut rest) {
+        Ok(true) => members.tell(reading, name),
+        Ok(false) => {
+            let more = "there is more after the end of the archive, which is not read; unpack it first";
+            reading.lost(name, &io::Error::other(more))
         }
-        (None, Err(error)) => error,
-    };
-    reading.lost(name, &more)
+        Err(error) => reading.lost(name, &error),
+    }
 }
 
 fn only_zeros(rest: &mut impl Read) -> io::Result<bool> {

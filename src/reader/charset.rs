@@ -1,8 +1,9 @@
 //! Bytes of a web page → text.
 
+use chardetng::Iso2022JpDetection;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-use super::decode::look_of_utf16;
+use super::decode::{decode_as, detect, look_of_utf16};
 
 /// Bytes in which a page may name its encoding (HTML, "prescan a byte stream").
 const PRESCAN: usize = 1024;
@@ -33,24 +34,8 @@ pub(super) fn decode_html(body: &[u8], charset: Option<&str>) -> (String, Option
     match named {
         // What is not UTF-8 as a whole and says so has damaged places, or is something else altogether.
         Some((encoding, how)) if encoding != UTF_8 || is_nearly_utf8(body) => decode_as(encoding, body, how),
-        _ => {
-            let mut detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Allow);
-            detector.feed(body, true);
-            decode_as(detector.guess(None, chardetng::Utf8Detection::Deny), body, "detected")
-        }
+        _ => detect(body, Iso2022JpDetection::Allow),
     }
-}
-
-fn decode_as(encoding: &'static Encoding, bytes: &[u8], how: &str) -> (String, Option<String>) {
-    let (text, damaged) = encoding.decode_without_bom_handling(bytes);
-    let loss = "undecodable bytes became U+FFFD";
-    let warning = match (encoding == UTF_8, damaged) {
-        (true, false) => None,
-        (true, true) => Some(loss.to_owned()),
-        (false, false) => Some(format!("not UTF-8: decoded as {} ({how})", encoding.name())),
-        (false, true) => Some(format!("not UTF-8: decoded as {} ({how}); {loss}", encoding.name())),
-    };
-    (text.into_owned(), warning)
 }
 
 /// Whether most bytes beyond ASCII are UTF-8.

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use super::{Bytes, peek};
@@ -35,7 +36,8 @@ pub(super) fn unmark(bytes: Bytes<'_>) -> io::Result<(Bytes<'_>, Option<String>)
 pub(super) fn decode(bytes: Vec<u8>) -> (String, Option<String>) {
     match look_of_utf16(&bytes) {
         Some(encoding) => decode_as(encoding, &bytes, "every other byte is 0"),
-        None => String::from_utf8(bytes).map_or_else(|error| detect(error.as_bytes()), |text| (text, None)),
+        None => String::from_utf8(bytes)
+            .map_or_else(|error| detect(error.as_bytes(), Iso2022JpDetection::Deny), |text| (text, None)),
     }
 }
 
@@ -77,19 +79,28 @@ impl<R: BufRead> Read for Decoded<R> {
     }
 }
 
-fn detect(bytes: &[u8]) -> (String, Option<String>) {
-    let mut detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Deny);
+/// The text of `bytes`, which are not UTF-8; ISO-2022-JP, which looks like ASCII, is for pages only.
+pub(super) fn detect(bytes: &[u8], iso_2022_jp: Iso2022JpDetection) -> (String, Option<String>) {
+    let mut detector = EncodingDetector::new(iso_2022_jp);
     detector.feed(bytes, true);
-    decode_as(detector.guess(None, chardetng::Utf8Detection::Deny), bytes, "detected")
+    decode_as(detector.guess(None, Utf8Detection::Deny), bytes, "detected")
 }
 
-fn decode_as(encoding: &'static Encoding, bytes: &[u8], how: &str) -> (String, Option<String>) {
+/// The text of `bytes` in `encoding` and what to warn about; `how` that is known.
+pub(super) fn decode_as(encoding: &'static Encoding, bytes: &[u8], how: &str) -> (String, Option<String>) {
     let (text, damaged) = encoding.decode_without_bom_handling(bytes);
-    (text.into_owned(), Some(warn(encoding, how, damaged)))
+    let warning = match (encoding == UTF_8, damaged) {
+        (true, false) => None,
+        (true, true) => Some(LOSS.to_owned()),
+        (false, damaged) => Some(warn(encoding, how, damaged)),
+    };
+    (text.into_owned(), warning)
 }
+
+const LOSS: &str = "undecodable bytes became U+FFFD";
 
 fn warn(encoding: &'static Encoding, how: &str, damaged: bool) -> String {
-    let loss = if damaged { "; undecodable bytes became U+FFFD" } else { "" };
+    let loss = if damaged { format!("; {LOSS}") } else { String::new() };
     format!("not UTF-8: decoded as {} ({how}){loss}", encoding.name())
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use serde_json::{Map, Value};
 
+use super::lines::first_line;
 use super::records::{Record, Records};
 use super::rows::{Columns, Decode, Row};
 
@@ -77,15 +78,8 @@ impl<R: BufRead> Delimited<R> {
         let State::Start(mut bytes, delimiter) = std::mem::replace(&mut self.state, State::Done) else {
             return Ok(None);
         };
-        let mut head = Vec::new();
-        while head.trim_ascii().is_empty() {
-            let room = MAX_HEADER_BYTES.saturating_sub(head.len() as u64);
-            if room == 0 || bytes.by_ref().take(room).read_until(b'\n', &mut head)? == 0 {
-                break;
-            }
-        }
-        let names = [self.columns.text.as_str()];
-        let delimiter = delimiter.unwrap_or_else(|| choose_delimiter(&head, &names));
+        let head = first_line(&mut bytes, MAX_HEADER_BYTES)?;
+        let delimiter = delimiter.unwrap_or_else(|| choose_delimiter(&head, &self.columns.text));
         let mut records = Records::new(Cursor::new(head).chain(bytes), delimiter);
         let Some(record) = records.read(MAX_HEADER_BYTES, |_| true)? else { return Ok(None) };
         let line = record.first_line;
@@ -122,29 +116,23 @@ impl<R: BufRead> Iterator for Delimited<R> {
     }
 }
 
-/// The delimiter of a header: a line of at least two columns, one of them exactly one of `names`.
-pub(super) fn looks_delimited(first_line: &[u8], names: &[&str]) -> Option<u8> {
-    let delimiter = choose_delimiter(first_line, names);
+/// The delimiter of a header: a line with a column named exactly `wanted` and another of the `known` names. With one name
+/// only it may be a sentence.
+pub(super) fn looks_delimited(first_line: &[u8], wanted: &str, known: &[&str]) -> Option<u8> {
+    let delimiter = choose_delimiter(first_line, wanted);
     let columns = split(first_line, delimiter);
-    let is_header = columns.len() > 1 && columns.iter().any(|column| names.contains(&column.as_str()));
-    is_header.then_some(delimiter)
+    let count = columns.iter().filter(|column| known.contains(&column.as_str())).count();
+    (count > 1 && columns.iter().any(|column| column == wanted)).then_some(delimiter)
 }
 
-/// The delimiter by which a header has the first of `names`, else the next; of several, the one that makes most columns.
-fn choose_delimiter(header: &[u8], names: &[&str]) -> u8 {
-    let rank = |delimiter: &u8| {
-        let columns = split(header, *delimiter);
-        let name = names.iter().rev().position(|name| columns.iter().any(|column| column == name));
-        (name, columns.len())
+/// The delimiter by which a header has the column `wanted`; of several, or of none, the one that makes most columns.
+fn choose_delimiter(header: &[u8], wanted: &str) -> u8 {
+    let rank = |delimiter: u8| {
+        let columns = split(header, delimiter);
+        (columns.iter().any(|column| column == wanted), columns.len())
     };
-    let mut best = (DELIMITERS[0], rank(&DELIMITERS[0]));
-    for delimiter in &DELIMITERS[1..] {
-        let rank = rank(delimiter);
-        if rank > best.1 {
-            best = (*delimiter, rank);
-        }
-    }
-    best.0
+    // Of equals the first is preferred.
+    DELIMITERS.into_iter().rev().max_by_key(|delimiter| rank(*delimiter)).unwrap_or(DELIMITERS[0])
 }
 
 /// The names in a header.
@@ -217,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [&str; 2] = ["text", "title"];
+    const KNOWN: [&str; 3] = ["id", "title", "text"];
 
     fn columns(is_wanted: impl Fn(&str) -> bool + Send + 'static) -> Columns {
         Columns { text: "text".into(), is_wanted: Box::new(is_wanted) }
@@ -351,19 +339,23 @@ mod tests {
             ("id;text", Some(b';')),
             ("id\ttext\r\n", Some(b'\t')),
             ("id|\"text\"", Some(b'|')),
-            ("\u{feff}text;a,b,c", Some(b';')),
-            ("a, title ,b;c;d;e;f", Some(b',')),
-            ("title,a;text;b", Some(b';')),
+            ("\u{feff}text;id,a,b,c", None),
+            ("\u{feff}text;id;a,b,c", Some(b';')),
+            ("a, text ,id,b;c;d;e;f", Some(b',')),
+            ("title,a;text;id", Some(b';')),
+            ("Money, text, fame", None),
             ("text", None),
             ("Text,id", None),
             ("some text, and more", None),
             ("", None),
         ];
         for (header, expected) in rows {
-            assert_eq!(looks_delimited(header.as_bytes(), &NAMES), expected, "{header}");
+            assert_eq!(looks_delimited(header.as_bytes(), "text", &KNOWN), expected, "{header}");
         }
-        assert_eq!(choose_delimiter(b"a|b|c,d", &NAMES), b'|');
-        assert_eq!(choose_delimiter(b"a", &NAMES), b',');
+        assert_eq!(choose_delimiter(b"a|b|c,d", "text"), b'|');
+        assert_eq!(choose_delimiter(b"a", "text"), b',');
+        assert_eq!(choose_delimiter("\u{feff}text;a,b,c".as_bytes(), "text"), b';');
+        assert_eq!(choose_delimiter(b"a, text ,b;c;d;e;f", "text"), b',');
         // The caller knows better.
         assert_eq!(rows_by_tab(b"text\ta,id\nb\tc\n"), r#"{"text":"b","a,id":"c"}"#);
     }
@@ -452,7 +444,7 @@ mod tests {
                     prop_assert!(held as u64 <= limit);
                 }
             }
-            looks_delimited(&content, &NAMES);
+            looks_delimited(&content, "text", &KNOWN);
         }
     }
 }

@@ -65,8 +65,13 @@ impl FieldNames {
             }
     }
 
+    /// The names of the fields that make a document.
+    pub(super) fn roles(&self) -> [&str; 5] {
+        [&self.id, &self.title, &self.text, &self.date, &self.url]
+    }
+
     fn has_role(&self, name: &str) -> bool {
-        [&self.id, &self.title, &self.text, &self.date, &self.url].into_iter().any(|field| field == name)
+        self.roles().contains(&name)
     }
 
     /// The document that a JSON object describes, or why it cannot be had.

@@ -1,13 +1,14 @@
 //! A name, or the first bytes → what a stream holds.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
 use std::path::Path;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use super::lines::{add_line, first_line};
 use super::web::looks_like_a_page;
 use super::{Bytes, FieldNames, delimited, peek};
 
@@ -103,22 +104,15 @@ pub(super) fn sniff_binary(bytes: Bytes<'_>, is_live: bool) -> io::Result<(Optio
 /// What the first line that is not blank shows: a JSON object with a text or title, or what would be one but for damage;
 /// other JSON; a page; the header of a table. Else plain text.
 pub(super) fn sniff_text<'b>(mut bytes: Bytes<'b>, fields: &FieldNames) -> io::Result<(Kind, Bytes<'b>)> {
-    let mut head = Vec::new();
-    while head.trim_ascii().is_empty() && read_line(&mut bytes, &mut head)? {}
+    let mut head = first_line(&mut bytes, SNIFFED_BYTES)?;
     // A page may have its declaration and comments first.
-    while head.len() < PROLOGUE_BYTES && is_prologue(&head) && read_line(&mut bytes, &mut head)? {}
-    let kind = kind_of_line(head.trim_ascii(), head.len() >= SNIFFED_BYTES, fields);
+    while head.len() < PROLOGUE_BYTES && is_prologue(&head) && add_line(&mut bytes, &mut head, SNIFFED_BYTES)? {}
+    let kind = kind_of_line(head.trim_ascii(), head.len() as u64 >= SNIFFED_BYTES, fields);
     Ok((kind, Box::new(Cursor::new(head).chain(bytes))))
 }
 
-const SNIFFED_BYTES: usize = 1 << 20;
+const SNIFFED_BYTES: u64 = 1 << 20;
 const PROLOGUE_BYTES: usize = 1 << 14;
-
-/// Adds a line to `head` unless that has become long; false at the end.
-fn read_line(bytes: &mut Bytes<'_>, head: &mut Vec<u8>) -> io::Result<bool> {
-    let room = SNIFFED_BYTES.saturating_sub(head.len()) as u64;
-    Ok(room > 0 && bytes.by_ref().take(room).read_until(b'\n', head)? > 0)
-}
 
 fn is_prologue(head: &[u8]) -> bool {
     let start = head.trim_ascii_start();
@@ -146,20 +140,11 @@ fn kind_of_line(first: &[u8], is_cut_short: bool, fields: &FieldNames) -> Kind {
         Kind::Json
     } else if looks_like_a_page(first) || is_markup && page_within(first).is_some() {
         Kind::Html
-    } else if let Some(separator) = header_separator(first, fields) {
+    } else if let Some(separator) = delimited::looks_delimited(first, &fields.text, &fields.roles()) {
         if separator == b'\t' { Kind::Tsv } else { Kind::Csv }
     } else {
         Kind::Text
     }
-}
-
-/// What separates the names of a header; a line with only one known name in it may be a sentence.
-fn header_separator(first: &[u8], fields: &FieldNames) -> Option<u8> {
-    let separator = delimited::looks_delimited(first, &[&fields.text])?;
-    let cells = first.split(|byte| *byte == separator).map(<[u8]>::trim_ascii);
-    let bare = |cell: &[u8]| String::from_utf8_lossy(cell).trim_matches('"').to_owned();
-    let known = [&fields.id, &fields.title, &fields.text, &fields.date, &fields.url];
-    (cells.filter(|cell| known.contains(&&bare(cell))).count() > 1).then_some(separator)
 }
 
 #[cfg(test)]

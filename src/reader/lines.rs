@@ -32,6 +32,19 @@ pub(super) fn read_line(bytes: &mut impl BufRead, limit: u64) -> io::Result<Opti
     Ok(Some(Line::Whole(line)))
 }
 
+/// Adds the next line of `bytes`, with its end, to `head` unless that has become `limit` bytes long; false at the end.
+pub(super) fn add_line(bytes: &mut impl BufRead, head: &mut Vec<u8>, limit: u64) -> io::Result<bool> {
+    let room = limit.saturating_sub(head.len() as u64);
+    Ok(room > 0 && bytes.take(room).read_until(b'\n', head)? > 0)
+}
+
+/// The first line of `bytes` that is not blank, with the blank ones before it, up to `limit` bytes of them all.
+pub(super) fn first_line(bytes: &mut impl BufRead, limit: u64) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while head.trim_ascii().is_empty() && add_line(bytes, &mut head, limit)? {}
+    Ok(head)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
