@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod linear;
 pub mod math;
 pub mod model_file;
+pub mod position;
 #[cfg(feature = "torch")]
 pub mod torch;
 

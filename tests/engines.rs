@@ -282,6 +282,8 @@ fn a_damaged_model_folder_is_told_apart_from_a_missing_one() {
     assert!(change("config.json", "1536", "1537").contains("has shape"));
     assert!(change("model.json", "\"none\"", "\"nothing\"").contains("`labels` must be"));
     assert!(change("config.json", "{", "").contains("does not describe"));
+    assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 6,").contains("must be a multiple of 4"));
+    assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 8,").contains("lacks a tensor"));
     let mut bytes = std::fs::read(source.join("model.safetensors")).expect("bytes");
     *bytes.last_mut().expect("not empty") ^= 1;
     std::fs::write(folder.path().join("model.safetensors"), bytes).expect("writes");

@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     pub(crate) head_size: usize,
     pub(crate) intermediate: usize,
     pub(crate) positions: usize,
+    /// Buckets of relative positions; 0 for none.
+    pub(crate) buckets: usize,
 }
 
 impl Shape {
@@ -27,10 +29,11 @@ impl Shape {
 }
 
 /// Shapes that no kernel likes: odd numbers of heads, widths that are no multiple of a register.
-pub(crate) const ODD_SHAPES: [Shape; 3] = [
-    Shape { layers: 1, heads: 3, head_size: 20, intermediate: 77, positions: 257 },
-    Shape { layers: 2, heads: 1, head_size: 33, intermediate: 130, positions: 64 },
-    Shape { layers: 3, heads: 5, head_size: 16, intermediate: 24, positions: 40 },
+pub(crate) const ODD_SHAPES: [Shape; 4] = [
+    Shape { layers: 1, heads: 3, head_size: 20, intermediate: 77, positions: 257, buckets: 0 },
+    Shape { layers: 2, heads: 1, head_size: 33, intermediate: 130, positions: 64, buckets: 0 },
+    Shape { layers: 3, heads: 5, head_size: 16, intermediate: 24, positions: 40, buckets: 0 },
+    Shape { layers: 2, heads: 3, head_size: 18, intermediate: 50, positions: 200, buckets: 32 },
 ];
 
 /// A model of this shape with random weights in f16, read back from a folder as users' models are.
@@ -50,6 +53,9 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> Arc<Model> {
         ("max_position_embeddings", shape.positions),
     ] {
         config[key] = json!(value);
+    }
+    if shape.buckets > 0 {
+        config["relative_attention_num_buckets"] = json!(shape.buckets);
     }
     card["max_tokens"] = json!(shape.positions);
     card["weights_sha256"] = json!(Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect::<String>());
@@ -93,6 +99,10 @@ fn random_weights(shape: Shape, random: fastrand::Rng) -> Vec<u8> {
         all.add(&format!("bert.embeddings.{name}_embeddings.weight"), &[rows, width], 0.0, 0.5);
     }
     all.norm("bert.embeddings.LayerNorm", width);
+    if shape.buckets > 0 {
+        let name = "bert.encoder.relative_attention_bias.weight";
+        all.add(name, &[shape.buckets, shape.heads], 0.0, 2.0);
+    }
     for at in 0..shape.layers {
         let name = |part: &str| format!("bert.encoder.layer.{at}.{part}");
         for part in ["query", "key", "value"] {

@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::engine::linear::Linear;
 use crate::engine::math::{gelu, layer_norm, softmax};
 use crate::engine::model_file::{EncoderConfig, Model, ModelError, StoredMatrix, Tensors};
+use crate::engine::position::PositionBias;
 use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
 
@@ -96,6 +97,7 @@ struct Encoder {
     positions: Array2<f32>,
     cases: Array2<f32>,
     norm: Norm,
+    bias: Option<PositionBias>,
     layers: Vec<Layer>,
 }
 
@@ -116,6 +118,7 @@ impl Encoder {
             )?,
             cases: tensors.matrix(&embedding("token_type_embeddings.weight"), config.type_vocab_size, width)?,
             norm: Norm::read(tensors, &embedding("LayerNorm"), config)?,
+            bias: PositionBias::read(config, tensors, 1.0)?,
             layers,
         })
     }
@@ -125,7 +128,7 @@ impl Encoder {
         check_window(window, &self.config)?;
         let mut x = self.embed(window);
         for layer in &self.layers {
-            x = layer.run(&x, self.config.num_attention_heads);
+            x = layer.run(&x, self.config.num_attention_heads, self.bias.as_ref());
         }
         Ok(x)
     }
@@ -166,8 +169,8 @@ impl Layer {
         })
     }
 
-    fn run(&self, x: &Array2<f32>, heads: usize) -> Array2<f32> {
-        let context = self.attend(&x.view(), heads);
+    fn run(&self, x: &Array2<f32>, heads: usize, bias: Option<&PositionBias>) -> Array2<f32> {
+        let context = self.attend(&x.view(), heads, bias);
         let mut attended = self.attention_output.apply(&context.view());
         attended += x;
         self.attention_norm.apply(&mut attended);
@@ -180,8 +183,8 @@ impl Layer {
         out
     }
 
-    /// Multi-head attention (Vaswani et al. 2017): softmax(Q Kᵀ / √d) V per head, `[tokens, hidden]`.
-    fn attend(&self, x: &ArrayView2<'_, f32>, heads: usize) -> Array2<f32> {
+    /// Multi-head attention (Vaswani et al. 2017): softmax(Q Kᵀ / √d + bias) V per head, `[tokens, hidden]`.
+    fn attend(&self, x: &ArrayView2<'_, f32>, heads: usize, bias: Option<&PositionBias>) -> Array2<f32> {
         let width = x.ncols();
         let depth = width / heads;
         let scale = 1.0 / (depth as f32).sqrt();
@@ -194,8 +197,12 @@ impl Layer {
             };
             let mut scores = part(0).dot(&part(1).t());
             scores *= scale;
-            for mut row in scores.rows_mut() {
-                softmax(row.as_slice_mut().expect("a new array is contiguous"));
+            for (query, mut row) in scores.rows_mut().into_iter().enumerate() {
+                let row = row.as_slice_mut().expect("a new array is contiguous");
+                for (score, bias) in row.iter_mut().zip(bias.iter().flat_map(|bias| bias.of(head, query))) {
+                    *score += bias;
+                }
+                softmax(row);
             }
             context.slice_mut(s![.., head * depth..(head + 1) * depth]).assign(&scores.dot(&part(2)));
         }

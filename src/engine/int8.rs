@@ -15,6 +15,7 @@ use crate::engine::kernel::product::{Packed, Product};
 use crate::engine::kernel::simd::{Simd, run};
 use crate::engine::kernel::{Kernel, with_kernel};
 use crate::engine::model_file::{EncoderConfig, Model, ModelError, StoredMatrix, Tensors};
+use crate::engine::position::PositionBias;
 use crate::engine::{Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
 
@@ -75,6 +76,7 @@ struct Encoder<S: Simd> {
     positions: Vec<f32>,
     cases: Vec<f32>,
     norm: Norm,
+    bias: Option<PositionBias>,
     layers: Vec<Layer<S>>,
 }
 
@@ -91,6 +93,7 @@ impl<S: Simd> Encoder<S> {
             positions: table("position", config.max_position_embeddings)?,
             cases: table("token_type", config.type_vocab_size)?,
             norm: norm(tensors, "bert.embeddings.LayerNorm", config)?,
+            bias: PositionBias::read(config, tensors, std::f32::consts::LOG2_E)?,
             layers: (0..config.num_hidden_layers)
                 .map(|at| Layer::read(at, config, tensors))
                 .collect::<Result<_, _>>()?,
@@ -239,8 +242,8 @@ impl<S: Simd> Encoder<S> {
         for window in windows {
             let (of_window, rest) = input.split_at(window.len() * stride);
             let (out, others) = output.split_at_mut(window.len() * out_stride);
-            let (depth, scratch) = (width / heads, &mut *attention);
-            run::<S>(Attend { query_key_value: of_window, stride, heads, depth, out, out_stride, scratch });
+            let (depth, bias, scratch) = (width / heads, self.bias.as_ref(), &mut *attention);
+            run::<S>(Attend { query_key_value: of_window, stride, heads, depth, bias, out, out_stride, scratch });
             (input, output) = (rest, others);
         }
     }

@@ -152,6 +152,9 @@ pub struct EncoderConfig {
     /// Kind of positions; `absolute`, also when absent.
     #[serde(default = "absolute")]
     pub position_embedding_type: String,
+    /// Buckets of relative positions, whose biases attention adds to its scores, as in MPNet; absent in BERT.
+    #[serde(default)]
+    pub relative_attention_num_buckets: Option<usize>,
 }
 
 fn absolute() -> String {
@@ -316,6 +319,10 @@ fn check(card: &ModelCard, config: &EncoderConfig) -> Result<(), ModelError> {
     if config.position_embedding_type != "absolute" {
         let kind = &config.position_embedding_type;
         return bad("config.json", format!("`position_embedding_type` is `{kind}`; only `absolute` is supported"));
+    }
+    if config.relative_attention_num_buckets.is_some_and(|buckets| buckets < 4 || buckets % 4 != 0) {
+        let problem = "`relative_attention_num_buckets` must be a multiple of 4".to_owned();
+        return bad("config.json", problem);
     }
     if config.type_vocab_size != 4 {
         let problem = format!("`type_vocab_size` is {}; the letter case needs 4", config.type_vocab_size);

@@ -1,17 +1,19 @@
 //! The encoder by `rust-bert` on libtorch: an independent judge of the embedded engines, and the way to a GPU.
 //!
-//! The very same weights run through `rust_bert::bert::BertModel`; token ids, letter cases and windows are ours. Windows
-//! of similar lengths are padded together, and a mask keeps the padding out of the attention.
+//! The very same weights run through the embeddings and the encoder of `rust_bert::bert`; token ids, letter cases and
+//! windows are ours. Windows of similar lengths are padded together; a mask, which is added to the scores of attention, keeps
+//! the padding out of it, and carries the biases of relative positions where a model has them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rust_bert::Activation;
-use rust_bert::bert::{BertConfig, BertEmbeddings, BertModel};
+use rust_bert::bert::{BertConfig, BertEmbedding, BertEmbeddings, BertEncoder};
 use tch::{Cuda, Device, Kind, Tensor, nn};
 
 use crate::batch::Batch;
-use crate::engine::model_file::{Model, ModelError};
+use crate::engine::model_file::{EncoderConfig, Model, ModelError};
+use crate::engine::position::PositionBias;
 use crate::engine::{CPU_BATCH_TOKENS, Engine, EngineError, EngineSource, Hidden, check_window};
 use crate::text::window::Window;
 
@@ -19,6 +21,8 @@ use crate::text::window::Window;
 const MIN_LENGTH_SHARE: f64 = 0.8;
 /// Tokens that a GPU takes at once: enough for its launches to cost little, little enough for its memory.
 const GPU_BATCH_TOKENS: usize = 32_768;
+/// What keeps padding out of attention, as in `rust_bert::bert::BertModel`.
+const MASKED: f64 = 10_000.0;
 /// The only `layer_norm_eps` that `rust-bert` computes with.
 const EPSILON: f32 = 1e-12;
 
@@ -147,7 +151,11 @@ pub fn padded_groups(windows: &[&Window]) -> Vec<Vec<usize>> {
 /// The encoder on a device.
 struct Network {
     device: Device,
-    bert: BertModel<BertEmbeddings>,
+    embeddings: BertEmbeddings,
+    encoder: BertEncoder,
+    /// Biases of relative positions, `[1, heads, positions, positions]`.
+    bias: Option<Tensor>,
+    kind: Kind,
     /// Owns the variables.
     _variables: nn::VarStore,
 }
@@ -179,7 +187,9 @@ impl Network {
             label2id: None,
         };
         let mut variables = nn::VarStore::new(device);
-        let bert = BertModel::new_with_optional_pooler(variables.root() / "bert", &bert_config, false);
+        let root = variables.root() / "bert";
+        let embeddings = BertEmbeddings::new(&root / "embeddings", &bert_config);
+        let encoder = BertEncoder::new(&root / "encoder", &bert_config);
         let tensors = model.tensors()?;
         for (name, mut variable) in variables.variables().into_iter().collect::<BTreeMap<_, _>>() {
             let shape: Vec<usize> = variable.size().into_iter().map(|n| usize::try_from(n).unwrap_or(0)).collect();
@@ -188,11 +198,17 @@ impl Network {
             tch::no_grad(|| variable.f_copy_(&source)).map_err(|e| device_error(device, &e))?;
             assert_eq!(variable.kind(), Kind::Float, "the file's own type must not reach the network");
         }
+        let kind = match precision {
+            TorchPrecision::F32 => Kind::Float,
+            TorchPrecision::Bf16 => Kind::BFloat16,
+        };
         if precision == TorchPrecision::Bf16 {
             variables.bfloat16();
         }
         variables.freeze();
-        Ok(Network { device, bert, _variables: variables })
+        let bias = PositionBias::read(config, &tensors, 1.0)?;
+        let bias = bias.map(|bias| square(&bias, config).to_device(device).to_kind(kind));
+        Ok(Network { device, embeddings, encoder, bias, kind, _variables: variables })
     }
 
     /// Hidden states of all rows, those of padding included, `[windows, longest, hidden]`.
@@ -200,12 +216,30 @@ impl Network {
         let shape = [padded.windows, padded.longest].map(|n| i64::try_from(n).expect("a batch that fits in memory"));
         let tensor = |values: &[i64]| Tensor::from_slice(values).reshape(shape).to_device(self.device);
         let (ids, cases, mask) = (tensor(&padded.ids), tensor(&padded.cases), tensor(&padded.mask));
+        let length = shape[1];
+        let padding = (mask.to_kind(self.kind).unsqueeze(1).unsqueeze(1) - 1.0) * MASKED;
+        let mask = match &self.bias {
+            Some(bias) => padding + bias.narrow(2, 0, length).narrow(3, 0, length),
+            None => padding,
+        };
         let failed = |error: &dyn std::error::Error| device_error(self.device, error);
-        let forward = || self.bert.forward_t(Some(&ids), Some(&mask), Some(&cases), None, None, None, None, false);
+        let forward = || {
+            let embedded = self.embeddings.forward_t(Some(&ids), Some(&cases), None, None, false)?;
+            Ok::<_, rust_bert::RustBertError>(self.encoder.forward_t(&embedded, Some(&mask), None, None, false))
+        };
         let hidden = tch::no_grad(forward).map_err(|e| failed(&e))?.hidden_state;
         let flat = hidden.to_device(Device::Cpu).to_kind(Kind::Float).reshape([-1]);
         Vec::<f32>::try_from(flat).map_err(|e| failed(&e))
     }
+}
+
+/// The biases as a tensor `[1, heads, positions, positions]`.
+fn square(bias: &PositionBias, config: &EncoderConfig) -> Tensor {
+    let (heads, positions) = (config.num_attention_heads, bias.positions());
+    let rows = (0..heads).flat_map(|head| (0..positions).map(move |query| (head, query)));
+    let values: Vec<f32> = rows.flat_map(|(head, query)| bias.of(head, query)[..positions].iter().copied()).collect();
+    let shape = [1, heads, positions, positions].map(|n| i64::try_from(n).expect("a model that fits in memory"));
+    Tensor::from_slice(&values).reshape(shape)
 }
 
 /// Windows padded to the longest, `[windows, longest]` each.

@@ -8,6 +8,7 @@
 
 use super::elementwise::{exp2_nonpositive, padded};
 use super::simd::{Aligned, LANES, Op, Simd, tile_sums, with_panels, with_rows};
+use crate::engine::position::PositionBias;
 
 /// Most rows of a tile, of all implementations.
 const MOST_ROWS: usize = 12;
@@ -30,7 +31,7 @@ pub(in crate::engine) struct Scratch {
     weights: Vec<i16>,
 }
 
-/// context ← softmax(Q Kᵀ / √d) V per head.
+/// context ← softmax(Q Kᵀ / √d + bias) V per head.
 pub(in crate::engine) struct Attend<'a> {
     /// `[tokens, stride]`: query, key and value of each token, one behind the other.
     pub(in crate::engine) query_key_value: &'a [f32],
@@ -38,6 +39,8 @@ pub(in crate::engine) struct Attend<'a> {
     pub(in crate::engine) heads: usize,
     /// Width of a head.
     pub(in crate::engine) depth: usize,
+    /// Of relative positions, times log₂ e; its windows are at least as long as this one.
+    pub(in crate::engine) bias: Option<&'a PositionBias>,
     /// `[tokens, out_stride]`
     pub(in crate::engine) out: &'a mut [f32],
     pub(in crate::engine) out_stride: usize,
@@ -47,7 +50,7 @@ pub(in crate::engine) struct Attend<'a> {
 impl<S: Simd> Op<S> for Attend<'_> {
     #[inline(always)]
     unsafe fn run(self) {
-        let Attend { query_key_value, stride, heads, depth, out, out_stride, scratch } = self;
+        let Attend { query_key_value, stride, heads, depth, bias, out, out_stride, scratch } = self;
         let tokens = query_key_value.len() / stride;
         let width = heads * depth;
         assert!(query_key_value.len() == tokens * stride && stride >= 3 * width);
@@ -66,7 +69,8 @@ impl<S: Simd> Op<S> for Attend<'_> {
                     let queries = &part(0)[row * stride..];
                     let target = &mut out[row * out_stride + head * depth..];
                     with_rows!(count, ROWS => {
-                        tile::<S, ROWS>(queries, &shape, value_scale, target, out_stride, scratch);
+                        let bias = bias.map(|bias| std::array::from_fn(|at| bias.of(head, row + at)));
+                        tile::<S, ROWS>(queries, &shape, value_scale, bias, target, out_stride, scratch);
                     });
                     row += count;
                 }
@@ -220,6 +224,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
     queries: &[f32],
     shape: &Shape,
     value_scale: f32,
+    bias: Option<[&[f32]; ROWS]>,
     target: &mut [f32],
     target_stride: usize,
     scratch: &mut Scratch,
@@ -228,6 +233,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
     let Scratch { keys, key_scales, values, rows, scores, weights } = scratch;
     assert!(ROWS <= MOST_ROWS && rows.len() >= ROWS * padded_depth);
     assert!(scores.len() >= ROWS * padded_tokens && weights.len() >= ROWS * padded_tokens);
+    assert!(bias.is_none_or(|rows| rows.iter().all(|row| row.len() >= padded_tokens)));
     let mut scales = [0.0; ROWS];
     // The softmax is computed with powers of two.
     let factor = std::f32::consts::LOG2_E / (depth as f32).sqrt();
@@ -256,6 +262,9 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
                         let column = (panel + at) * LANES;
                         let scale = S::mul(S::splat(scales[row]), S::load(key_scales.as_ptr().add(column)));
                         let mut score = S::mul(S::to_float(sum), scale);
+                        if let Some(bias) = &bias {
+                            score = S::add(score, S::load(bias[row].as_ptr().add(column)));
+                        }
                         if column + LANES > tokens {
                             score = S::add(score, S::load(beyond.as_ptr()));
                         }

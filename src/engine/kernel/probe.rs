@@ -102,7 +102,7 @@ impl Workload {
                 let (mut out, mut scratch) = (vec![0.0; tokens * out_stride], Scratch::default());
                 Box::new(move || {
                     let (query_key_value, out, scratch) = (&query_key_value, &mut out, &mut scratch);
-                    run::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
+                    run::<S>(Attend { query_key_value, stride, heads, depth, bias: None, out, out_stride, scratch });
                 })
             }
             Workload::AddNorm { rows, width } => {

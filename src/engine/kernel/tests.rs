@@ -11,6 +11,7 @@ use super::product::{Packed, Product};
 use super::simd::{LANES, Portable, Simd, run};
 use super::{Kernel, with_kernel};
 use crate::engine::math;
+use crate::engine::position::PositionBias;
 
 /// Runs `$check::<S>` for every implementation that this CPU has beside the scalar twin; how many there are.
 macro_rules! on_every_kernel {
@@ -58,11 +59,17 @@ fn product<S: Simd>(x: &[f32], stride: usize, weight: &[f32], bias: &[f32], inpu
     out
 }
 
-fn attend<S: Simd>(query_key_value: &[f32], stride: usize, heads: usize, depth: usize) -> Vec<f32> {
+fn attend<S: Simd>(
+    query_key_value: &[f32],
+    stride: usize,
+    heads: usize,
+    depth: usize,
+    bias: Option<&PositionBias>,
+) -> Vec<f32> {
     let out_stride = padded(heads * depth);
     let mut out = vec![0.0; query_key_value.len() / stride * out_stride];
     let scratch = &mut Scratch::default();
-    run::<S>(Attend { query_key_value, stride, heads, depth, out: &mut out, out_stride, scratch });
+    run::<S>(Attend { query_key_value, stride, heads, depth, bias, out: &mut out, out_stride, scratch });
     out
 }
 
@@ -100,12 +107,12 @@ fn same_as_the_scalar_twin<S: Simd>(case: Case) {
     let (heads, depth) = (2, inputs.div_ceil(2));
     let stride = padded(3 * heads * depth) + 16;
     let x = rows(count, stride, seed + 6, spread);
-    assert_eq!(
-        bits(&attend::<S>(&x, stride, heads, depth)),
-        bits(&attend::<Portable>(&x, stride, heads, depth)),
-        "{} {case:?}",
-        type_name::<S>()
-    );
+    let relative = PositionBias::new(&random(8 * heads, seed + 7, spread), heads, count + 3, 1.5);
+    for bias in [None, Some(&relative)] {
+        let (ours, twin) =
+            (attend::<S>(&x, stride, heads, depth, bias), attend::<Portable>(&x, stride, heads, depth, bias));
+        assert_eq!(bits(&ours), bits(&twin), "{} {case:?} {}", type_name::<S>(), bias.is_some());
+    }
 }
 
 #[test]
@@ -227,7 +234,7 @@ fn attention_is_near_that_of_f32() {
     let width = heads * depth;
     let stride = padded(3 * width);
     let x = rows(tokens, 3 * width, 8, 3.0);
-    let ours = attend::<Portable>(&x, stride, heads, depth);
+    let ours = attend::<Portable>(&x, stride, heads, depth, None);
     let at = |token: usize, which: usize, head: usize, k: usize| x[token * stride + which * width + head * depth + k];
     for head in 0..heads {
         for token in 0..tokens {
@@ -370,7 +377,8 @@ fn stays_between_guards<S: Simd>(count: usize, width: usize, at_end: bool) {
     let mut out = guard(&vec![0.0; count * out_stride]);
     let scratch = &mut Scratch::default();
     let (query_key_value, out) = (all.values(), out.values());
-    run::<S>(Attend { query_key_value, stride, heads, depth, out, out_stride, scratch });
+    let bias = PositionBias::new(&random(8 * heads, 8, 1.0), heads, count, 1.0);
+    run::<S>(Attend { query_key_value, stride, heads, depth, bias: Some(&bias), out, out_stride, scratch });
 }
 
 #[test]
