@@ -263,13 +263,13 @@ impl Analyzer {
         }
         let scores = share_scores(gathered.companies, &company_of, companies.len());
         let places = Places::of(document, &gathered.mentions);
-        let temperature = self.model.card().calibration.temperature;
+        let calibration = self.model.card().calibration;
         let parts = companies.into_iter().zip(mentions).zip(scores);
         parts
             .map(|((company, mentions), scores)| {
-                let probabilities = pool(&scores, temperature);
+                let probabilities = pool(&scores, calibration.temperature);
                 let stance = likeliest(&probabilities);
-                let evidence = evidence(&encoded.sentences, &scores, stance);
+                let evidence = evidence(&encoded.sentences, &scores, stance, calibration.evidence);
                 let markets = places.named_in(text, &evidence);
                 let (key, name, aliases) = (company.key, company.name, company.aliases);
                 CompanyStance { key, name, aliases, stance, probabilities, markets, mentions, evidence }
@@ -294,10 +294,14 @@ fn share_scores(
             scores[owner].extend(&section.scores);
         }
     }
-    let silence = |score: &SentenceScore| score.probability(Stance::Silent);
+    // How much likelier silence is than the most outspoken class.
+    let reserve = |score: &SentenceScore| {
+        let spoken = score.logits[1..4].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        score.silence() - spoken
+    };
     let distinct = |mut of_company: Vec<(usize, SentenceScore)>| {
         of_company.sort_by(|(w, a), (v, b)| {
-            (w, a.sentence).cmp(&(v, b.sentence)).then_with(|| silence(a).total_cmp(&silence(b)))
+            (w, a.sentence).cmp(&(v, b.sentence)).then_with(|| reserve(a).total_cmp(&reserve(b)))
         });
         of_company.dedup_by_key(|(window, score)| (*window, score.sentence));
         of_company.into_iter().map(|(_, score)| score).collect()
@@ -319,18 +323,17 @@ fn likeliest(probabilities: &[f32; 4]) -> Stance {
     best
 }
 
-/// The sentences that say `stance`, by position; the likeliest one when none says it outright; none for `silent`.
-fn evidence(sentences: &[ByteSpan], scores: &[SentenceScore], stance: Stance) -> Vec<Evidence> {
-    if stance == Stance::Silent {
-        return Vec::new();
-    }
+/// The sentences that say `stance`, with at least the probability `least`, by position; the likeliest one when none does. A
+/// company is silent without any sentence, so for `silent` only those that say so outright count.
+fn evidence(sentences: &[ByteSpan], scores: &[SentenceScore], stance: Stance, least: f32) -> Vec<Evidence> {
     let as_evidence = |score: &SentenceScore| Evidence {
         sentence: sentences[score.sentence],
         stance,
         confidence: score.probability(stance),
     };
-    let mut found: Vec<Evidence> = scores.iter().filter(|s| s.verdict().0 == Some(stance)).map(as_evidence).collect();
-    if found.is_empty() {
+    let said = scores.iter().filter(|s| s.verdict() == Some(stance)).map(as_evidence);
+    let mut found: Vec<Evidence> = said.filter(|e| e.confidence >= least).collect();
+    if found.is_empty() && stance != Stance::Silent {
         found.extend(scores.iter().map(as_evidence).reduce(|a, b| if b.confidence > a.confidence { b } else { a }));
     }
     // A long sentence is scored in parts; its strongest part speaks for it.
@@ -419,8 +422,25 @@ mod tests {
     }
 
     #[test]
+    fn evidence_is_said_with_enough_certainty_or_is_the_likeliest() {
+        let sentences = [0, 10, 20].map(|at| ByteSpan::new(at, at + 5));
+        let score =
+            |sentence, halted, no_comment| SentenceScore { sentence, logits: [0.0, halted, 0.0, 0.0, no_comment] };
+        let of = |stance, least| -> Vec<usize> {
+            let scores = [score(0, 1.5, 0.0), score(1, 4.0, 0.0), score(2, -5.0, 2.0)];
+            evidence(&sentences, &scores, stance, least).iter().map(|e| e.sentence.start()).collect()
+        };
+        assert_eq!(of(Stance::Halted, 0.0), [0, 10]);
+        assert_eq!(of(Stance::Halted, 0.8), [10], "the first says it with probability 0.53");
+        assert_eq!(of(Stance::Halted, 0.99), [10], "the likeliest is always evidence");
+        assert_eq!(of(Stance::Continuing, 0.0), [0], "and where none says it outright");
+        assert_eq!(of(Stance::Silent, 0.6), [20]);
+        assert_eq!(of(Stance::Silent, 0.99), [0; 0], "silence needs none");
+    }
+
+    #[test]
     fn scores_of_a_section_reach_every_company_named_in_it() {
-        let score = |sentence, halted| SentenceScore { sentence, logits: [0.0, halted, 0.0, 0.0] };
+        let score = |sentence, halted| SentenceScore { sentence, logits: [0.0, halted, 0.0, 0.0, -9.0] };
         let sections = vec![
             SectionCompany { mentions: vec![0, 1], scores: vec![(0, score(0, 3.0)), (0, score(1, 0.0))] },
             SectionCompany { mentions: vec![2], scores: vec![(0, score(1, 2.0)), (1, score(2, 1.0))] },

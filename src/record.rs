@@ -63,7 +63,7 @@ pub struct CompanyStance {
     pub markets: Vec<String>,
     /// Every place where the text names the company, in order.
     pub mentions: Vec<ByteSpan>,
-    /// By position; empty for [`Stance::Silent`].
+    /// By position; for [`Stance::Silent`] sentences that report the lack of a position ("declined to comment"), mostly none.
     pub evidence: Vec<Evidence>,
 }
 

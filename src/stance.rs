@@ -6,15 +6,17 @@
 //! ```text
 //! m = mean hidden state of c's mentions in s; in the window when s does not name it; carried there when no sentence does
 //! a = softmax over the tokens of s of (query(c) · key(h) / √H), times value(h)
-//! logits = W₃ gelu(W₀ [m; a; m·a; mean of s; 1 if s names c else 0])        none, halted, suspended, continuing
+//! logits = W₃ gelu(W₀ [m; a; m·a; mean of s; 1 if s names c else 0])        none, halted, suspended, continuing, no_comment
 //! ```
 //!
 //! Keys and values are linear in *h*, so query(c) · key(h) is (Kᵀ query(c)) · h up to what all tokens share, and the
 //! weighted mean of values is the value of the weighted mean of *h*: both are computed once a company, or once a pair,
 //! instead of once a token. W₀ is applied part by part for the same reason.
 //!
-//! A document's score for a stance is the log-sum-exp over its sentences of (logit of the stance − logit of `none`), and
-//! 0 for `silent`; the softmax of these scores, divided by the calibration's temperature, is the probability.
+//! `no_comment` is a sentence that reports the lack of a position, as "declined to comment": evidence of `silent`. A
+//! document's score for a stance is the log-sum-exp over its sentences of (logit of the stance − log-sum-exp of the logits
+//! of `none` and `no_comment`), and 0 for `silent`; the softmax of these scores, divided by the calibration's temperature,
+//! is the probability.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
@@ -26,8 +28,11 @@ use crate::record::Stance;
 use crate::text::window::Window;
 use std::ops::Range;
 
-/// Sentence classes other than `none`, as stances, in the head's column order.
-const SPOKEN: [Stance; 3] = [Stance::Halted, Stance::Suspended, Stance::Continuing];
+/// What sentence classes other than `none` are evidence of, in the head's column order.
+const SPOKEN: [Stance; 4] = [Stance::Halted, Stance::Suspended, Stance::Continuing, Stance::Silent];
+/// Columns of the classes that say nothing of a stance.
+const NONE: usize = 0;
+const NO_COMMENT: usize = 4;
 
 /// The stance head.
 pub struct StanceHead {
@@ -61,34 +66,40 @@ pub enum Presence {
 pub struct SentenceScore {
     /// Number of the sentence in the document.
     pub sentence: usize,
-    /// Logits of none, halted, suspended, continuing.
-    pub logits: [f32; 4],
+    /// Logits of none, halted, suspended, continuing, no_comment.
+    pub logits: [f32; 5],
 }
 
 impl SentenceScore {
-    /// The likeliest class and its probability; `None` for the class `none`.
+    /// What the likeliest class is evidence of; `None` for the class `none`.
     #[must_use]
-    pub fn verdict(&self) -> (Option<Stance>, f32) {
-        let mut probabilities = self.logits;
-        softmax(&mut probabilities);
-        let mut best = 0;
-        for class in 1..4 {
+    pub fn verdict(&self) -> Option<Stance> {
+        let mut best = NONE;
+        for class in 1..self.logits.len() {
             if self.logits[class] > self.logits[best] {
                 best = class;
             }
         }
-        (best.checked_sub(1).map(|at| SPOKEN[at]), probabilities[best])
+        best.checked_sub(1).map(|at| SPOKEN[at])
     }
 
-    /// Probability that the sentence says `stance`; for `silent`, that it says nothing.
+    /// Probability that the sentence says `stance`; for `silent`, that it reports the lack of a position.
     #[must_use]
     pub fn probability(&self, stance: Stance) -> f32 {
         let mut probabilities = self.logits;
         softmax(&mut probabilities);
-        match SPOKEN.iter().position(|&s| s == stance) {
-            Some(at) => probabilities[at + 1],
-            None => probabilities[0],
+        match stance {
+            Stance::Halted => probabilities[1],
+            Stance::Suspended => probabilities[2],
+            Stance::Continuing => probabilities[3],
+            Stance::Silent => probabilities[NO_COMMENT],
         }
+    }
+
+    /// Logit of saying nothing of a stance.
+    #[must_use]
+    pub fn silence(&self) -> f32 {
+        log_sum_exp(&[self.logits[NONE], self.logits[NO_COMMENT]])
     }
 }
 
@@ -216,7 +227,7 @@ impl StanceHead {
         let logits = self.output.apply(inner.view());
         let score = |company: usize, at: usize| {
             let row = logits.row(company * sentences.len() + at);
-            SentenceScore { sentence: sentences[at].sentence, logits: [row[0], row[1], row[2], row[3]] }
+            SentenceScore { sentence: sentences[at].sentence, logits: std::array::from_fn(|class| row[class]) }
         };
         (0..companies.len()).map(|c| (0..sentences.len()).map(|at| score(c, at)).collect()).collect()
     }
@@ -236,7 +247,7 @@ impl StanceHead {
 pub fn pool(scores: &[SentenceScore], temperature: f32) -> [f32; 4] {
     let mut row = [0.0; 4];
     for (column, slot) in row.iter_mut().take(3).enumerate() {
-        let margins: Vec<f32> = scores.iter().map(|s| s.logits[column + 1] - s.logits[0]).collect();
+        let margins: Vec<f32> = scores.iter().map(|s| s.logits[column + 1] - s.silence()).collect();
         *slot = log_sum_exp(&margins) / temperature;
     }
     softmax(&mut row);
@@ -247,8 +258,9 @@ pub fn pool(scores: &[SentenceScore], temperature: f32) -> [f32; 4] {
 mod tests {
     use super::*;
 
-    fn score(sentence: usize, logits: [f32; 4]) -> SentenceScore {
-        SentenceScore { sentence, logits }
+    /// A score whose `no_comment` is out of the question.
+    fn score(sentence: usize, [none, halted, suspended, continuing]: [f32; 4]) -> SentenceScore {
+        SentenceScore { sentence, logits: [none, halted, suspended, continuing, -99.0] }
     }
 
     #[test]
@@ -274,10 +286,21 @@ mod tests {
 
     #[test]
     fn a_verdict_is_the_likeliest_class() {
-        let (stance, p) = score(0, [0.0, 1.0, 3.0, 0.0]).verdict();
-        assert_eq!(stance, Some(Stance::Suspended));
-        assert!((p - 0.8098).abs() < 1e-3, "{p}");
-        assert_eq!(score(0, [1.0, 0.0, 0.0, 0.0]).verdict().0, None);
+        let paused = score(0, [0.0, 1.0, 3.0, 0.0]);
+        assert_eq!(paused.verdict(), Some(Stance::Suspended));
+        assert!((paused.probability(Stance::Suspended) - 0.8098).abs() < 1e-3, "{paused:?}");
+        assert_eq!(score(0, [1.0, 0.0, 0.0, 0.0]).verdict(), None);
+    }
+
+    #[test]
+    fn a_refusal_to_comment_is_evidence_of_silence_and_no_stance() {
+        let refusal = SentenceScore { sentence: 0, logits: [2.0, 1.0, 0.0, 0.0, 5.0] };
+        assert_eq!(refusal.verdict(), Some(Stance::Silent));
+        let mixed = SentenceScore { sentence: 0, logits: [2.0, 1.0, 0.0, 0.0, 2.0] };
+        let none = score(0, [2.0 + 2.0_f32.ln(), 1.0, 0.0, 0.0]);
+        for (a, b) in pool(&[mixed], 1.0).into_iter().zip(pool(&[none], 1.0)) {
+            assert!((a - b).abs() < 1e-5, "two ways to say nothing weigh as much as one twice as likely");
+        }
     }
 
     #[test]

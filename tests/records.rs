@@ -101,7 +101,7 @@ fn every_record_keeps_the_contract() {
             assert!((sum - 1.0).abs() < 1e-9, "{sum}");
             assert_eq!(company.confidence, company.probabilities[&company.stance]);
             assert!(company.probabilities.values().all(|p| *p <= company.confidence));
-            assert_eq!(company.evidence.is_empty(), company.stance == "silent", "{}", company.name);
+            assert!(company.stance == "silent" || !company.evidence.is_empty(), "{}", company.name);
             assert!(company.mentions[0].start >= first, "companies come by first mention");
             first = company.mentions[0].start;
             let quotes = company.mentions.iter().map(|m| (m.start, m.end, &m.text));

@@ -1,6 +1,7 @@
 """Reading and encoding: public NER sentences, and annotated documents (JSON Lines written by corpus/markup.py)."""
-import csv, glob, gzip, hashlib, io, json, re, zipfile
+import csv, functools, glob, gzip, hashlib, io, json, re, zipfile
 from bisect import bisect_left, bisect_right
+from pathlib import Path
 import torch
 
 TYPES = ["COM", "ORG", "LOC", "PER"]
@@ -15,7 +16,7 @@ for _t in TAGS:
 for _p in "BI":
     for _k in ("COM", "ORG"):
         ALLOWED[EXT_ID[f"{_p}-ORG?"], TAG[f"{_p}-{_k}"]] = 0
-SENTENCE_CLASSES = ["none", "halted", "suspended", "continuing"]
+SENTENCE_CLASSES = ["none", "halted", "suspended", "continuing", "no_comment"]
 STANCES = ["silent", "halted", "suspended", "continuing"]
 MAX_TOKENS = 256
 CARRY_WINDOWS = 2
@@ -74,7 +75,38 @@ def gmb(path):
     return sents + [(ws, ts)]
 
 
+# What a reader says of a name in organisations.tsv -> tags. A name not in the list stays "either".
+KINDS = {"C": "COM", "M": "ORG", "O": "ORG", "L": "LOC", "P": "?", "B": None}
+
+
+@functools.cache
+def organisations():
+    """Kind of the names that public sets call organisations, read by somebody who knows them: company or not."""
+    with open(Path(__file__).parent / "organisations.tsv", encoding="utf8") as f:
+        return {name: KINDS[kind] for kind, name in (line.rstrip("\n").split("\t") for line in f)}
+
+
+def told_apart(sentence):
+    """The sentence with companies, other organisations and what is none told apart among its `ORG?`. "?" is left out of the loss."""
+    words, tags = sentence[0], list(sentence[1])
+    at = 0
+    while at < len(tags):
+        end = at + 1
+        if tags[at] == "B-ORG?":
+            while end < len(tags) and tags[end] == "I-ORG?":
+                end += 1
+            kind = organisations().get(" ".join(words[at:end]), "ORG?")
+            for k in range(at, end):
+                tags[k] = "O" if kind is None else "?" if kind == "?" else f"{tags[k][:2]}{kind}"
+        at = end
+    return words, tags
+
+
 def public_sentences(root):
+    return {name: [told_apart(s) for s in sentences] for name, sentences in raw_sentences(root).items()}
+
+
+def raw_sentences(root):
     plain = {"ORG": "ORG?", "PER": "PER", "LOC": "LOC"}.get
     s = {"gmb": gmb(f"{root}/ner/gmb/ner_dataset.csv.zip")}
     s["wnut17"] = conll(f"{root}/ner/wnut17/wnut17train.conll", {"corporation": "COM", "group": "ORG?", "person": "PER", "location": "LOC"}.get)
@@ -95,7 +127,7 @@ def encode_words(tok, sentence, limit=192):
             break
         ids += pieces
         case += [case_class(w)] * len(pieces)
-        tags += [EXT_ID[t]] + [-100] * (len(pieces) - 1)
+        tags += [EXT_ID.get(t, -100)] + [-100] * (len(pieces) - 1)
     return ids + [tok.sep_token_id], case + [0], tags + [-100]
 
 
@@ -120,8 +152,10 @@ SUFFIXES = (" Inc", " Inc.", " Corp", " Corp.", " Ltd", " plc", " PLC", " AG", "
 
 
 def swap_names(doc, names, rng):
-    """A copy of the document with some companies renamed throughout, so that names cannot be learned as stances."""
-    new = {c["key"]: rng.choice(names) for c in doc["companies"] if rng.random() < 0.6}
+    """A copy of the document with some companies, persons and other organisations renamed throughout (`names`: a list for each of
+    "COM", "PER", "ORG"), so that names cannot be learned as stances, and an unknown name is not taken for a company."""
+    new = {c["key"]: rng.choice(names["COM"]) for c in doc["companies"] if rng.random() < 0.6}
+    others = renamed(doc["entities"], names, rng)
     spans = sorted(doc["mentions"] + doc["entities"], key=lambda s: s["start"])
     text, last, mentions, entities, seen = [], 0, [], [], set()
     n = 0
@@ -143,6 +177,8 @@ def swap_names(doc, names, rng):
             first = full + rng.choice(SUFFIXES) if rng.random() < 0.25 else full
             surface = first if s["company"] not in seen else full if rng.random() < 0.5 else short
             seen.add(s["company"])
+        elif "label" in s:
+            surface = others.get((s["label"], surface), surface)
         t = dict(s, start=n, surface=surface)
         push(surface)
         t["end"] = n
@@ -152,13 +188,30 @@ def swap_names(doc, names, rng):
     return dict(doc, text="".join(text), mentions=mentions, entities=entities)
 
 
+def renamed(entities, names, rng):
+    """(label, surface) -> another name, for about half of the persons, surnames alone in step with full names, and a fifth of the organisations."""
+    new, surnames = {}, {}
+    for surface in dict.fromkeys(e["surface"] for e in entities if e["label"] == "PER" and " " in e["surface"]):
+        other = rng.choice(names["PER"])
+        if rng.random() < 0.5 and surface.split()[-1] not in surnames:
+            new["PER", surface] = other
+            surnames[surface.split()[-1]] = other.split()[-1]
+    for surface in dict.fromkeys(e["surface"] for e in entities if e["label"] == "PER" and " " not in e["surface"]):
+        new["PER", surface] = surnames.get(surface, surface)
+    for surface in dict.fromkeys(e["surface"] for e in entities if e["label"] == "ORG"):
+        if rng.random() < 0.2:
+            new["ORG", surface] = rng.choice(names["ORG"])
+    return new
+
+
 SMALL = set("a an and as at but by for from in of off on or over per the to up via vs with".split())
 
 
 def recase_title(doc, rng):
     """A copy with the headline In Title Case or IN CAPITALS, as many papers print it; offsets stay."""
     end = doc["text"].find("\n")
-    title = doc["text"][:end] if end > 0 else ""
+    end = end if end > 0 else len(doc["text"])
+    title = doc["text"][:end] if end < 150 else ""
     if rng.random() < 0.2:
         new = title.upper()
     else:
@@ -243,12 +296,13 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
                 r = [place[j] for j in tokens_of(m["start"], m["end"]) if j in place]
                 if r:
                     w["mentions"].setdefault(m["company"], []).append((r[0], r[-1] + 1))
-        w["labels"] = {(m["company"], i): SENTENCE_CLASSES.index(m["stance"])
-                       for m in doc.get("mentions", []) if m["stance"] not in (None, "silent")
+        w["labels"] = {(m["company"], i): SENTENCE_CLASSES.index({"silent": "no_comment"}.get(m["stance"], m["stance"]))
+                       for m in doc.get("mentions", []) if m["stance"]
                        for i, (a, b) in enumerate(w["spans"]) if a <= m["start"] < b}
         windows.append(w)
     gold = {c["key"]: STANCES.index(c["stance"]) for c in doc.get("companies", [])}
-    return dict(doc=doc, windows=windows, gold=gold)
+    partial = {c["key"]: c.get("scope") == "partial" for c in doc.get("companies", [])}
+    return dict(doc=doc, windows=windows, gold=gold, partial=partial)
 
 
 def read_documents(path):
@@ -271,3 +325,25 @@ def gazetteer(root):
             if 4 < len(name) < 26 and len(name.split()) <= 3 and not re.search(r"\d|Fund|Trust|Pension|Foundation|Capital|Partners|,", name):
                 registered.add(name)
     return names + sorted(registered)[:len(names)]
+
+
+TITLES = set("President Mr. Mrs. Ms. Dr. Prime Minister Secretary General King Prince Queen Pope Senator Sen. Chancellor Foreign Former Gen. Col. Justice Judge Sheikh Ayatollah".split())
+
+
+def replacements(root, docs):
+    """Names to rename with, by label: companies of the gazetteers and the documents, persons of the newswire, organisations of the documents."""
+    persons = set()
+    for words, tags in gmb(f"{root}/ner/gmb/ner_dataset.csv.zip"):
+        at = 0
+        while at < len(tags):
+            end = at + 1
+            if tags[at] == "B-PER":
+                while end < len(tags) and tags[end] == "I-PER":
+                    end += 1
+                name = [w for w in words[at:end] if w not in TITLES]
+                if 2 <= len(name) <= 3 and all(w[:1].isupper() and w.isalpha() for w in name):
+                    persons.add(" ".join(name))
+            at = end
+    organisations = {e["surface"] for d in docs for e in d["entities"] if e["label"] == "ORG"}
+    companies = {c["name"] for d in docs for c in d["companies"] if len(c["name"]) < 32}
+    return dict(COM=sorted(companies | set(gazetteer(root))), PER=sorted(persons), ORG=sorted(organisations))

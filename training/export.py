@@ -1,4 +1,4 @@
-"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--temperature T] [--mix FILE SHARE]
+"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--tokenizer DIR] [--temperature T] [--mix FILE SHARE]
 
 Writes f16 safetensors (encoder under `bert.`, heads by their own names), config.json and tokenizer.json, and puts the
 weights' hash, and the temperature if given, into MODEL_DIR/model.json. With --mix the weights are SHARE times the
@@ -9,28 +9,56 @@ import argparse, hashlib, json, shutil
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
+from model import brought_up
+
+MPNET = [("attention.attn.q", "attention.self.query"), ("attention.attn.k", "attention.self.key"), ("attention.attn.v", "attention.self.value"),
+         ("attention.attn.o", "attention.output.dense"), ("attention.LayerNorm", "attention.output.LayerNorm")]
+
+
+def as_bert(state, config):
+    """An MPNet encoder under BERT's names: words in the order of BERT's vocabulary, positions from 0 on, cases as token types."""
+    out = {k: v for k, v in state.items() if not k.startswith("encoder.")}
+    out["encoder.embeddings.token_type_embeddings.weight"] = state["encoder.token_type.weight"]
+    for k, v in state.items():
+        if not k.startswith("encoder.mpnet."):
+            continue
+        for theirs, ours in MPNET:
+            k = k.replace(theirs, ours)
+        if k.endswith("word_embeddings.weight"):
+            v = v[state["encoder.number"]]
+        elif k.endswith("position_embeddings.weight"):
+            v = v[2:]
+        if "position_ids" not in k:
+            out["encoder." + k[len("encoder.mpnet."):]] = v
+    layers = len({k.split(".")[3] for k in out if k.startswith("encoder.encoder.layer.")})
+    return out, dict(config, model_type="bert", vocab_size=len(state["encoder.number"]), max_position_embeddings=config["max_position_embeddings"] - 2,
+                     num_hidden_layers=layers, pad_token_id=0, relative_attention_num_buckets=config["relative_attention_num_buckets"])
+
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("checkpoint")
 p.add_argument("encoder", type=Path)
 p.add_argument("model", type=Path)
+p.add_argument("--tokenizer", type=Path, help="folder of tokenizer.json, if not the encoder's")
 p.add_argument("--temperature", type=float)
 p.add_argument("--mix", nargs=2, metavar=("FILE", "SHARE"))
 a = p.parse_args()
 state = torch.load(a.checkpoint, weights_only=True)
-names = {k: ("bert." + k[len("encoder."):] if k.startswith("encoder.") else k) for k in state}
 weights = a.model / "model.safetensors"
+config = json.loads((a.encoder / "config.json").read_text())
+if "encoder.number" in state:
+    state, config = as_bert(state, config)
+names = {k: ("bert." + k[len("encoder."):] if k.startswith("encoder.") else k) for k in state}
 tensors = {names[k]: v.float() for k, v in state.items()}
 if a.mix:
-    share, before = float(a.mix[1]), load_file(a.mix[0])
+    share, before = float(a.mix[1]), brought_up(load_file(a.mix[0]), tensors)
     tensors = {k: share * v + (1 - share) * before[k].float() for k, v in tensors.items()}
 save_file({k: v.half().contiguous() for k, v in tensors.items()}, weights, metadata={"format": "pt"})
 weights.chmod(0o644)
-config = json.loads((a.encoder / "config.json").read_text())
 config.pop("_name_or_path", None)
 config.update(architectures=["Stancewire"], type_vocab_size=4, torch_dtype="float16")
 (a.model / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-shutil.copyfile(a.encoder / "tokenizer.json", a.model / "tokenizer.json")
+shutil.copyfile((a.tokenizer or a.encoder) / "tokenizer.json", a.model / "tokenizer.json")
 card = json.loads((a.model / "model.json").read_text())
 card["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
 if a.temperature:

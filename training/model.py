@@ -1,4 +1,5 @@
 """One encoder pass, two heads: entity tags per token, and a class per (company, sentence)."""
+import re
 import torch
 from pathlib import Path
 from torch import nn
@@ -19,12 +20,15 @@ def cased_bert(encoder):
 
 
 class CasedMpnet(nn.Module):
-    """The teacher's encoder: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
+    """The teacher's encoder, or some layers of it: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
     its words. It reads BERT's word-piece numbers: both vocabularies hold the same pieces in another order."""
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, layers=None):
         super().__init__()
         self.mpnet = MPNetModel.from_pretrained(encoder, add_pooling_layer=False)
+        if layers:
+            self.mpnet.encoder.layer = nn.ModuleList(self.mpnet.encoder.layer[k] for k in layers)
+            self.mpnet.config.num_hidden_layers = len(layers)
         pieces = Path(encoder, "vocab.txt").read_text(encoding="utf8").split("\n")
         start = pieces.index("[PAD]")
         shift = torch.arange(30522) + start
@@ -46,25 +50,28 @@ class Stancewire(nn.Module):
     stance head   for company c and sentence s of a window:
                   m = mean hidden of c's mentions in s, else in the window, else carried here     [H]
                   a = attention of c over the tokens of s: softmax(q(m_c) . k(h)) v(h)            [H]
-                  logits = MLP([m; a; m*a; mean(s); named-in-s flag])                             [4] none, halted, suspended, continuing
-    document      silent 0, class k: logsumexp over sentences of (logit_k - logit_none)
+                  logits = MLP([m; a; m*a; mean(s); named-in-s flag])                             [5] none, halted, suspended, continuing, no_comment
+    scope head    on the MLP's inner layer: logit that what s reports of c holds for a part of its business only    [1]
+    document      silent 0, class k: logsumexp over sentences of (logit_k - log(exp logit_none + exp logit_no_comment))
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, layers=None):
         super().__init__()
         config = AutoConfig.from_pretrained(encoder)
-        self.encoder = (CasedMpnet if config.model_type == "mpnet" else cased_bert)(encoder)
+        self.encoder = CasedMpnet(encoder, layers) if config.model_type == "mpnet" else cased_bert(encoder)
         h = config.hidden_size
         self.dropout = nn.Dropout(0.1)
         self.entity = nn.Linear(h, len(TAGS))
         self.query, self.key, self.value = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(h, h)
         self.stance = nn.Sequential(nn.Linear(4 * h + 1, h), nn.GELU(), nn.Dropout(0.1), nn.Linear(h, len(SENTENCE_CLASSES)))
+        self.scope = nn.Linear(h, 1)
 
     def forward(self, ids, mask, case):
         return self.encoder(ids, mask, case).last_hidden_state
 
     def pairs(self, h, sents, companies):
-        """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits [C, S, 4]."""
+        """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits of the classes
+        and of "partial" [C, S, 6]."""
         C, S, T = len(companies), len(sents), h.shape[0]
         inside, window = torch.zeros(C, S, T), torch.zeros(C, T)
         mean, outside = torch.zeros(S, T), torch.ones(S, T, dtype=torch.bool)
@@ -91,15 +98,44 @@ class Stancewire(nn.Module):
         att = torch.softmax(score, -1) @ value
         m = torch.where(named > 0, inside @ h, vector[:, None].expand(C, S, -1))
         means = (mean @ h)[None].expand(C, S, -1)
-        return self.stance(torch.cat([m, att, m * att, means, named], -1))
+        inner = self.stance[:3](torch.cat([m, att, m * att, means, named], -1))
+        return torch.cat([self.stance[3](inner), self.scope(inner)], -1)
 
 
 def document_logits(pairs):
-    """[sentences, 4] of one company over all windows -> [4] silent, halted, suspended, continuing."""
-    return torch.cat([pairs.new_zeros(1), torch.logsumexp(pairs[:, 1:] - pairs[:, :1], 0)])
+    """[sentences, 6] of one company over all windows -> [4] silent, halted, suspended, continuing."""
+    silence = torch.logaddexp(pairs[:, :1], pairs[:, 4:5])
+    return torch.cat([pairs.new_zeros(1), torch.logsumexp(pairs[:, 1:4] - silence, 0)])
 
 
 def entity_loss(logits, tags):
     keep = tags.view(-1) != -100
     logp = torch.log_softmax(logits.float().reshape(-1, len(TAGS))[keep], -1)
     return -torch.logsumexp(logp + ALLOWED[tags.view(-1)[keep]], -1).mean()
+
+
+def partial_probability(pairs):
+    """[sentences, 6] of one company over all windows -> probability that its stance is partial: the mean over the sentences,
+    each weighted by the probability that it says something."""
+    said = 1 - torch.softmax(pairs[:, :5], -1)[:, [0, 4]].sum(-1)
+    return (said * torch.sigmoid(pairs[:, 5])).sum() / said.sum()
+
+
+def kept_layers(state, layers):
+    """The weights with only these layers of the encoder, numbered anew; unchanged if it has no more than them."""
+    number = re.compile(r"(encoder\.mpnet\.encoder\.layer\.)(\d+)(\..*)")
+    parts = {k: number.fullmatch(k) for k in state}
+    if len({m[2] for m in parts.values() if m}) <= len(layers):
+        return state
+    place = {str(k): n for n, k in enumerate(layers)}
+    return {f"{m[1]}{place[m[2]]}{m[3]}" if m else k: state[k] for k, m in parts.items() if not m or m[2] in place}
+
+
+def brought_up(state, now):
+    """Weights of releases before the class `no_comment`, which starts as a copy of `none`, one nat less likely, and before the scope
+    head, which starts as in the weights `now`."""
+    state = {**{k: v for k, v in now.items() if k.startswith("scope.")}, **state}
+    weight, bias = state["stance.3.weight"], state["stance.3.bias"]
+    if len(bias) == 4:
+        state = {**state, "stance.3.weight": torch.cat([weight, weight[:1]]), "stance.3.bias": torch.cat([bias, bias[:1] - 1])}
+    return state

@@ -53,7 +53,7 @@ def newswire(root):
     sentences, at, size = D.gmb(f"{root}/ner/gmb/ner_dataset.csv.zip"), 0, 3
     while at < len(sentences):
         text, entities = "", []
-        for words, tags in sentences[at:at + size]:
+        for words, tags in map(D.told_apart, sentences[at:at + size]):
             text += "\n" if text else ""
             open_span = None
             for w, t in zip(words, tags):
@@ -62,7 +62,7 @@ def newswire(root):
                 if t.startswith("I-") and open_span and open_span["label"] == t[2:]:
                     open_span["end"] = len(text)
                 else:
-                    open_span = None if t == "O" else dict(start=start, end=len(text), label=t[2:])
+                    open_span = None if t == "O" else dict(start=start, end=len(text), label=t[2:] or None)
                     entities += [open_span] if open_span else []
         for e in entities:
             e["surface"] = text[e["start"]:e["end"]]

@@ -6,6 +6,7 @@ and the student, which is what ships, learns from both (Hinton et al. 2015).
   train.py label --encoder MPNET --tokenizer MINILM --data DIR --docs DOCS... --init teacher.pt --out labels.pt
   train.py entities --encoder MINILM --data DIR --out stage1.pt
   train.py distil --encoder MINILM --data DIR --docs DOCS... --init stage1.pt --labels labels.pt --out student.pt
+  train.py score --encoder MINILM --init student.pt --docs DOCS...
   train.py calibrate --docs tune.jsonl --records records.jsonl
 
 `--encoder` is a folder with BERT or MPNet weights in the usual Hugging Face layout, `--tokenizer` one with BERT's
@@ -115,7 +116,7 @@ def hidden_states(model, tok, windows):
 
 
 def pair_logits(model, states, docs):
-    """For each document, for each window that has a company: (window number, companies, logits [C, S, 4])."""
+    """For each document, for each window that has a company: (window number, companies, logits [C, S, 6])."""
     states = iter(states)
     for d in docs:
         carried, rows = {}, []
@@ -127,13 +128,13 @@ def pair_logits(model, states, docs):
         yield rows
 
 
-def joint_loss(model, tok, docs):
+def joint_loss(model, tok, docs, states=None):
     """Losses of entities, sentences and documents, and the difference from the teacher where there are its labels."""
     import torch
-    from torch.nn.functional import cross_entropy
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
     from model import document_logits, entity_loss
     windows = [w for d in docs for w in d["windows"]]
-    h = [model.dropout(x) for x in hidden_states(model, tok, windows)]
+    h = [model.dropout(x) for x in states or hidden_states(model, tok, windows)]
     entities = model.entity(torch.cat(h))
     tags = torch.tensor([t for w in windows for t in w["tags"]])
     ner = entity_loss(entities, tags) if (tags != -100).any() else entities.sum() * 0
@@ -144,9 +145,13 @@ def joint_loss(model, tok, docs):
             w = d["windows"][number]
             if d["gold"]:
                 y = torch.tensor([[w["labels"].get((c, i), 0) for i in range(len(w["sents"]))] for c in names])
-                sent.append(cross_entropy(p.reshape(-1, 4), y.reshape(-1), weight=torch.tensor([0.6, 1.0, 1.0, 1.0])))
+                sent.append(cross_entropy(p[..., :5].reshape(-1, 5), y.reshape(-1), weight=torch.tensor([0.6, 1.0, 1.0, 1.0, 1.0])))
+                said = (y > 0) & (y < 4)
+                if said.any():
+                    partial = torch.tensor([[float(d["partial"][c])] for c in names]).expand(y.shape)
+                    sent.append(0.3 * binary_cross_entropy_with_logits(p[..., 5][said], partial[said]))
             if "pairs" in d:
-                taught.append(divergence(p.reshape(-1, 4), d["pairs"][at].float().reshape(-1, 4)))
+                taught.append(divergence(p[..., :5].reshape(-1, 5), d["pairs"][at].float()[..., :5].reshape(-1, 5)))
             for c, x in zip(names, p):
                 per.setdefault(c, []).append(x)
             for c, x in zip(names, d["pairs"][at].float() if "pairs" in d else ()):
@@ -186,12 +191,12 @@ def varied(doc, variety, rng):
 
 def variety_of(a, docs):
     lines = list(pool.headlines(a.data))
-    return dict(swap=a.swap, around=a.around, names=D.gazetteer(a.data), wire=list(pool.newswire(a.data)), lines=lines, docs=docs)
+    return dict(swap=a.swap, around=a.around, names=D.replacements(a.data, docs), wire=list(pool.newswire(a.data)), lines=lines, docs=docs)
 
 
 def drawn(a, files, variety, rng):
     """The documents of one epoch, each varied, and feeds of headlines."""
-    docs = [varied(d, variety, rng) for f in files for d in rng.sample(f, min(len(f), a.sample))]
+    docs = [varied(d, variety, rng) for f, most in zip(files, a.sample) for d in rng.sample(f, min(len(f), most))]
     return docs + [pool.feed(variety["lines"], rng) for _ in range(a.feeds)]
 
 
@@ -201,13 +206,13 @@ def train_joint(a, tok, model, rng):
     tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
     files = [[d for d in f if not D.is_tune(d)] for f in files]
     variety = variety_of(a, [d for f in files for d in f])
-    per_epoch = sum(min(len(f), a.sample) for f in files) + a.feeds
+    per_epoch = sum(min(len(f), most) for f, most in zip(files, a.sample)) + a.feeds
     aux = [D.encode_words(tok, s) for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3]
     aux_batches, used = budget_batches(aux, 512, rng), 0
     size = a.batch
     steps = a.epochs * (per_epoch // size + 1)
     opt, sched = optimizer(model, steps, a.lr, a.head_lr or 3 * a.lr)
-    print(f"{per_epoch} documents an epoch, {len(tune)} held out, {len(variety['names'])} names for swapping", flush=True)
+    print(f"{per_epoch} documents an epoch, {len(tune)} held out, { {k: len(v) for k, v in variety['names'].items()} } names for swapping", flush=True)
     for epoch in range(a.epochs):
         t0, tot = time.time(), collections.Counter()
         docs = [D.encode_document(tok, d, rng.choice((96, 160, 256, 256))) for d in drawn(a, files, variety, rng)]
@@ -232,12 +237,48 @@ def train_joint(a, tok, model, rng):
               f"held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
 
 
+def company_spans(tags):
+    """(start, end) of the runs of word pieces that have a company's tag."""
+    spans, start = set(), None
+    for at, tag in enumerate([*tags, 0]):
+        if start is not None and tag != D.TAG["I-COM"]:
+            spans.add((start, at))
+            start = None
+        if tag == D.TAG["B-COM"] or tag == D.TAG["I-COM"] and start is None:
+            start = at
+    return spans
+
+
 def held_out(model, tok, tune):
+    """Losses on documents, F1 of companies' mentions with both ends right, macro-F1 of stances where the mentions are given, F1 of
+    partial scopes where the stance is right."""
     import torch
+    from model import document_logits, partial_probability
     model.eval()
+    losses, found, right, gold, table, scopes = [], 0, 0, 0, torch.zeros(4, 4), torch.zeros(2, 2)
     with torch.inference_mode():
-        held = [[x.item() for x in joint_loss(model, tok, tune[b:b + 6])[:3]] for b in range(0, len(tune), 6)]
-    return " ".join(f"{sum(c) / len(c):.3f}" for c in zip(*held))
+        for b in range(0, len(tune), 6):
+            docs = tune[b:b + 6]
+            states = hidden_states(model, tok, [w for d in docs for w in d["windows"]])
+            losses.append([x.item() for x in joint_loss(model, tok, docs, states)[:3]])
+            for w, h in zip((w for d in docs for w in d["windows"]), states):
+                guess, true = company_spans(model.entity(h).argmax(-1).tolist()[:-1]), company_spans(w["tags"])
+                found, gold, right = found + len(guess), gold + len(true), right + len(guess & true)
+            for d, rows in zip(docs, pair_logits(model, states, docs)):
+                per = {}
+                for _, names, p in rows:
+                    for c, x in zip(names, p):
+                        per.setdefault(c, []).append(x)
+                for c, x in per.items():
+                    x = torch.cat(x)
+                    table[d["gold"][c], document_logits(x).argmax()] += 1
+                    if d["gold"][c] and document_logits(x).argmax() == d["gold"][c]:
+                        scopes[int(d["partial"][c]), int(partial_probability(x) > 0.5)] += 1
+    f1_of = lambda table: 2 * table.diag() / (table.sum(0) + table.sum(1)).clamp(min=1)
+    f1 = f1_of(table)
+    mean = " ".join(f"{sum(c) / len(c):.3f}" for c in zip(*losses))
+    return (f"{mean}; mentions P {right / max(found, 1):.3f} R {right / gold:.3f} F1 {2 * right / (found + gold):.3f}; "
+            f"stances {f1.mean():.3f} ({' '.join(f'{x:.3f}' for x in f1)}); partial {f1_of(scopes)[1]:.3f}")
 
 
 def found_companies(tok, window, tags):
@@ -263,7 +304,7 @@ def label(a, tok, model, rng):
     variety = variety_of(a, [d for f in files for d in f])
     docs = [d for _ in range(a.epochs) for d in drawn(a, files, variety, rng)]
     plain = lambda key, text: dict(id=key, text=text, title="", companies=[], mentions=[], entities=[])
-    bare = [plain(*x) for x in pool.unlabelled(a.data)] + rng.sample(variety["wire"], a.texts)
+    bare = [plain(*x) for x in pool.unlabelled(a.data, a.every)] + rng.sample(variety["wire"], a.texts)
     bare += [dict(pool.feed(variety["lines"], rng), companies=[], mentions=[], entities=[]) for _ in range(a.texts)]
     for d in bare:
         d["bare"] = True
@@ -317,6 +358,13 @@ def train_distil(a, tok, model, rng):
         print(f"epoch {epoch}: held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
 
 
+def score(a, tok, model, rng):
+    """Prints what `held_out` measures on each of the files."""
+    for f in a.docs:
+        docs = [D.encode_document(tok, d) for d in D.read_documents(f)]
+        print(f"{f}: {len(docs)} documents: {held_out(model, tok, docs)}", flush=True)
+
+
 def calibrate(a):
     """Prints the temperature with the least negative log-likelihood, over companies that gold and records share by name."""
     gold = {d["id"]: d for f in a.docs for d in D.read_documents(f)}
@@ -341,11 +389,24 @@ def calibrate(a):
     print(f"{len(pairs)} companies: temperature {best} times the records' own, negative log-likelihood {loss(1.0):.4f} -> {loss(best):.4f}")
 
 
+def load(model, path, layers=None):
+    """Reads a checkpoint, or the `model.safetensors` of a release; only some layers if told so."""
+    import torch
+    from model import brought_up, kept_layers
+    if str(path).endswith(".safetensors"):
+        from safetensors.torch import load_file
+        state = {("encoder." + k[5:] if k.startswith("bert.") else k): v.float() for k, v in load_file(path).items()}
+    else:
+        state = torch.load(path, weights_only=True)
+    model.load_state_dict(brought_up(kept_layers(state, layers) if layers else state, model.state_dict()))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["entities", "joint", "label", "distil", "tune", "calibrate"])
+    p.add_argument("what", choices=["entities", "joint", "label", "distil", "score", "tune", "calibrate"])
     p.add_argument("--encoder")
     p.add_argument("--tokenizer", help="folder of the tokenizer, if not the encoder's")
+    p.add_argument("--layers", type=int, nargs="+", help="the layers of MPNet that are kept, from 0 on; all if not given")
     p.add_argument("--data")
     p.add_argument("--init")
     p.add_argument("--docs", nargs="+", default=[])
@@ -355,13 +416,17 @@ def main():
     p.add_argument("--lr", type=float, default=2e-4)
     p.add_argument("--labels", help="what `label` wrote")
     p.add_argument("--texts", type=int, default=800, help="runs of newswire, and feeds of headlines, for the teacher to label")
+    p.add_argument("--every", type=int, default=3, help="one in so many sentences of NewsMTSC is labelled")
     p.add_argument("--batch", type=int, default=6, help="documents in a step")
     p.add_argument("--head-lr", type=float, help="learning rate of the heads; three times the encoder's if not given")
     p.add_argument("--around", type=float, default=0.25, help="share of documents that get other text before or after them")
     p.add_argument("--feeds", type=int, default=300, help="feeds of headlines in an epoch")
     p.add_argument("--swap", type=float, default=0.5, help="share of documents whose companies are renamed in an epoch")
-    p.add_argument("--sample", type=int, default=10**9, help="most documents that an epoch draws from each file")
+    p.add_argument("--sample", type=int, nargs="+", default=[10**9], help="most documents that an epoch draws from each file: one number, or one a file")
     a = p.parse_args()
+    a.sample = a.sample * len(a.docs) if len(a.sample) == 1 else a.sample
+    if a.docs and len(a.sample) != len(a.docs):
+        p.error("--sample takes one number, or one for each file of --docs")
     if a.what == "calibrate":
         return calibrate(a)
     if a.what == "tune":
@@ -374,14 +439,10 @@ def main():
     torch.manual_seed(0)
     rng = random.Random(0)
     tok = AutoTokenizer.from_pretrained(a.tokenizer or a.encoder)
-    model = Stancewire(a.encoder)
-    if a.init and a.init.endswith(".safetensors"):
-        from safetensors.torch import load_file
-        state = {("encoder." + k[5:] if k.startswith("bert.") else k): v.float() for k, v in load_file(a.init).items()}
-        model.load_state_dict(state)
-    elif a.init:
-        print(model.load_state_dict(torch.load(a.init, weights_only=True), strict=False))
-    tasks = dict(entities=train_entities, joint=train_joint, label=label, distil=train_distil)
+    model = Stancewire(a.encoder, a.layers)
+    if a.init:
+        load(model, a.init, a.layers)
+    tasks = dict(entities=train_entities, joint=train_joint, label=label, distil=train_distil, score=score)
     tasks[a.what](a, tok, model, rng)
 
 

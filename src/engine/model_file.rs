@@ -27,7 +27,7 @@ use crate::text::{TextEncoder, TokenizerError};
 pub const ENTITY_TAGS: [&str; 9] =
     ["O", "B-COMPANY", "I-COMPANY", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-PER", "I-PER"];
 /// Sentence classes in the order of the stance head's columns.
-pub const SENTENCE_CLASSES: [&str; 4] = ["none", "halted", "suspended", "continuing"];
+pub const SENTENCE_CLASSES: [&str; 5] = ["none", "halted", "suspended", "continuing", "no_comment"];
 
 /// Fewest tokens of a window that make sense.
 const MIN_WINDOW_TOKENS: usize = 16;
@@ -112,11 +112,14 @@ pub struct ModelCard {
     pub weights_sha256: String,
 }
 
-/// Temperature scaling of the document scores (Guo et al. 2017).
+/// What is fitted on documents that were not trained on.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Calibration {
-    /// Scores are divided by it before the softmax; above 0.
+    /// Document scores are divided by it before the softmax (Guo et al. 2017); above 0.
     pub temperature: f32,
+    /// Least probability with which a sentence must say the stance to be evidence of it, 0 to 1; the likeliest one always is.
+    #[serde(default)]
+    pub evidence: f32,
 }
 
 /// Columns of the heads, to be compared with the program's.
@@ -312,6 +315,9 @@ fn check(card: &ModelCard, config: &EncoderConfig) -> Result<(), ModelError> {
     }
     if !(card.calibration.temperature.is_finite() && card.calibration.temperature > 0.0) {
         return bad("model.json", "`calibration.temperature` must be above 0".to_owned());
+    }
+    if !(0.0..=1.0).contains(&card.calibration.evidence) {
+        return bad("model.json", "`calibration.evidence` must lie between 0 and 1".to_owned());
     }
     if config.hidden_act != "gelu" {
         return bad("config.json", format!("`hidden_act` is `{}`; only `gelu` is supported", config.hidden_act));

@@ -97,7 +97,7 @@ pub struct CompanyLine {
     pub markets: Vec<String>,
     /// Where the text names the company, in order.
     pub mentions: Vec<MentionLine>,
-    /// The sentences that the stance rests on; `[]` for `silent`.
+    /// The sentences that the stance rests on; for `silent` those that report the lack of a position, such as "declined to comment", mostly `[]`.
     pub evidence: Vec<EvidenceLine>,
 }
 
