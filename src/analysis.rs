@@ -294,14 +294,10 @@ fn share_scores(
             scores[owner].extend(&section.scores);
         }
     }
-    // How much likelier silence is than the most outspoken class.
-    let reserve = |score: &SentenceScore| {
-        let spoken = score.logits[1..4].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        score.silence() - spoken
-    };
+    let outspoken = |score: &SentenceScore| score.margins().into_iter().fold(f32::NEG_INFINITY, f32::max);
     let distinct = |mut of_company: Vec<(usize, SentenceScore)>| {
         of_company.sort_by(|(w, a), (v, b)| {
-            (w, a.sentence).cmp(&(v, b.sentence)).then_with(|| reserve(a).total_cmp(&reserve(b)))
+            (w, a.sentence).cmp(&(v, b.sentence)).then_with(|| outspoken(b).total_cmp(&outspoken(a)))
         });
         of_company.dedup_by_key(|(window, score)| (*window, score.sentence));
         of_company.into_iter().map(|(_, score)| score).collect()

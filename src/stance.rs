@@ -28,11 +28,13 @@ use crate::record::Stance;
 use crate::text::window::Window;
 use std::ops::Range;
 
-/// What sentence classes other than `none` are evidence of, in the head's column order.
-const SPOKEN: [Stance; 4] = [Stance::Halted, Stance::Suspended, Stance::Continuing, Stance::Silent];
-/// Columns of the classes that say nothing of a stance.
+/// Column of the class `none`. The others follow it in the order of [`Stance::ALL`]: `no_comment` is evidence of `silent`.
 const NONE: usize = 0;
-const NO_COMMENT: usize = 4;
+
+/// Column of the class that is evidence of `stance`.
+const fn class_of(stance: Stance) -> usize {
+    stance as usize + 1
+}
 
 /// The stance head.
 pub struct StanceHead {
@@ -80,7 +82,7 @@ impl SentenceScore {
                 best = class;
             }
         }
-        best.checked_sub(1).map(|at| SPOKEN[at])
+        best.checked_sub(1).map(|at| Stance::ALL[at])
     }
 
     /// Probability that the sentence says `stance`; for `silent`, that it reports the lack of a position.
@@ -88,18 +90,19 @@ impl SentenceScore {
     pub fn probability(&self, stance: Stance) -> f32 {
         let mut probabilities = self.logits;
         softmax(&mut probabilities);
-        match stance {
-            Stance::Halted => probabilities[1],
-            Stance::Suspended => probabilities[2],
-            Stance::Continuing => probabilities[3],
-            Stance::Silent => probabilities[NO_COMMENT],
-        }
+        probabilities[class_of(stance)]
     }
 
     /// Logit of saying nothing of a stance.
+    fn silence(&self) -> f32 {
+        log_sum_exp(&[self.logits[NONE], self.logits[class_of(Stance::Silent)]])
+    }
+
+    /// How much the logits of the stances exceed that of saying nothing, for [`Stance::ALL`] but `silent`.
     #[must_use]
-    pub fn silence(&self) -> f32 {
-        log_sum_exp(&[self.logits[NONE], self.logits[NO_COMMENT]])
+    pub fn margins(&self) -> [f32; 3] {
+        let silence = self.silence();
+        std::array::from_fn(|at| self.logits[class_of(Stance::ALL[at])] - silence)
     }
 }
 
@@ -246,8 +249,9 @@ impl StanceHead {
 #[must_use]
 pub fn pool(scores: &[SentenceScore], temperature: f32) -> [f32; 4] {
     let mut row = [0.0; 4];
+    let margins: Vec<[f32; 3]> = scores.iter().map(SentenceScore::margins).collect();
     for (column, slot) in row.iter_mut().take(3).enumerate() {
-        let margins: Vec<f32> = scores.iter().map(|s| s.logits[column + 1] - s.silence()).collect();
+        let margins: Vec<f32> = margins.iter().map(|m| m[column]).collect();
         *slot = log_sum_exp(&margins) / temperature;
     }
     softmax(&mut row);

@@ -59,7 +59,9 @@ def conll(path, rename, word=0, tag=-1, sep=None, skip=lambda line: False):
     return out
 
 
+@functools.cache
 def gmb(path):
+    """Sentences of the Groningen Meaning Bank as (words, tags); not to be changed, as all callers share them."""
     names = {"geo": "LOC", "org": "ORG?", "per": "PER"}
     z = zipfile.ZipFile(path)
     sents, ws, ts = [], [], []
@@ -86,19 +88,25 @@ def organisations():
         return {name: KINDS[kind] for kind, name in (line.rstrip("\n").split("\t") for line in f)}
 
 
+def spans(tags):
+    """(start, end, kind) of the runs that BIO tags mark."""
+    start = None
+    for at, tag in enumerate([*tags, "O"]):
+        if start is not None and tag != "I-" + kind:
+            yield start, at, kind
+            start = None
+        if tag != "O" and start is None:
+            start, kind = at, tag[2:]
+
+
 def told_apart(sentence):
     """The sentence with companies, other organisations and what is none told apart among its `ORG?`. "?" is left out of the loss."""
     words, tags = sentence[0], list(sentence[1])
-    at = 0
-    while at < len(tags):
-        end = at + 1
-        if tags[at] == "B-ORG?":
-            while end < len(tags) and tags[end] == "I-ORG?":
-                end += 1
-            kind = organisations().get(" ".join(words[at:end]), "ORG?")
-            for k in range(at, end):
+    for start, end, of in spans(sentence[1]):
+        if of == "ORG?":
+            kind = organisations().get(" ".join(words[start:end]), "ORG?")
+            for k in range(start, end):
                 tags[k] = "O" if kind is None else "?" if kind == "?" else f"{tags[k][:2]}{kind}"
-        at = end
     return words, tags
 
 
@@ -334,16 +342,10 @@ def replacements(root, docs):
     """Names to rename with, by label: companies of the gazetteers and the documents, persons of the newswire, organisations of the documents."""
     persons = set()
     for words, tags in gmb(f"{root}/ner/gmb/ner_dataset.csv.zip"):
-        at = 0
-        while at < len(tags):
-            end = at + 1
-            if tags[at] == "B-PER":
-                while end < len(tags) and tags[end] == "I-PER":
-                    end += 1
-                name = [w for w in words[at:end] if w not in TITLES]
-                if 2 <= len(name) <= 3 and all(w[:1].isupper() and w.isalpha() for w in name):
-                    persons.add(" ".join(name))
-            at = end
-    organisations = {e["surface"] for d in docs for e in d["entities"] if e["label"] == "ORG"}
+        for start, end, kind in spans(tags):
+            name = [w for w in words[start:end] if w not in TITLES]
+            if kind == "PER" and 2 <= len(name) <= 3 and all(w[:1].isupper() and w.isalpha() for w in name):
+                persons.add(" ".join(name))
+    others = {e["surface"] for d in docs for e in d["entities"] if e["label"] == "ORG"}
     companies = {c["name"] for d in docs for c in d["companies"] if len(c["name"]) < 32}
-    return dict(COM=sorted(companies | set(gazetteer(root))), PER=sorted(persons), ORG=sorted(organisations))
+    return dict(COM=sorted(companies | set(gazetteer(root))), PER=sorted(persons), ORG=sorted(others))

@@ -1,7 +1,7 @@
-"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--tokenizer DIR] [--temperature T] [--mix FILE SHARE]
+"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--tokenizer DIR] [--temperature T] [--evidence P] [--mix FILE SHARE]
 
 Writes f16 safetensors (encoder under `bert.`, heads by their own names), config.json and tokenizer.json, and puts the
-weights' hash, and the temperature if given, into MODEL_DIR/model.json. With --mix the weights are SHARE times the
+weights' hash and number, and the calibration if given, into MODEL_DIR/model.json. With --mix the weights are SHARE times the
 checkpoint plus 1 - SHARE times FILE, a model.safetensors that the checkpoint was trained on from: what training on a
 narrower set takes away comes back (Wortsman et al. 2022).
 """
@@ -41,6 +41,7 @@ p.add_argument("encoder", type=Path)
 p.add_argument("model", type=Path)
 p.add_argument("--tokenizer", type=Path, help="folder of tokenizer.json, if not the encoder's")
 p.add_argument("--temperature", type=float)
+p.add_argument("--evidence", type=float, help="least probability of a sentence that is evidence")
 p.add_argument("--mix", nargs=2, metavar=("FILE", "SHARE"))
 a = p.parse_args()
 state = torch.load(a.checkpoint, weights_only=True)
@@ -61,7 +62,9 @@ config.update(architectures=["Stancewire"], type_vocab_size=4, torch_dtype="floa
 shutil.copyfile((a.tokenizer or a.encoder) / "tokenizer.json", a.model / "tokenizer.json")
 card = json.loads((a.model / "model.json").read_text())
 card["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-if a.temperature:
-    card["calibration"]["temperature"] = a.temperature
+card["parameters"] = sum(v.numel() for v in tensors.values())
+for name in ("temperature", "evidence"):
+    if getattr(a, name) is not None:
+        card["calibration"][name] = getattr(a, name)
 (a.model / "model.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 print(card["weights_sha256"])

@@ -1,5 +1,4 @@
 """One encoder pass, two heads: entity tags per token, and a class per (company, sentence)."""
-import re
 import torch
 from pathlib import Path
 from torch import nn
@@ -20,15 +19,12 @@ def cased_bert(encoder):
 
 
 class CasedMpnet(nn.Module):
-    """The teacher's encoder, or some layers of it: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
+    """The teacher's encoder: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
     its words. It reads BERT's word-piece numbers: both vocabularies hold the same pieces in another order."""
 
-    def __init__(self, encoder, layers=None):
+    def __init__(self, encoder):
         super().__init__()
         self.mpnet = MPNetModel.from_pretrained(encoder, add_pooling_layer=False)
-        if layers:
-            self.mpnet.encoder.layer = nn.ModuleList(self.mpnet.encoder.layer[k] for k in layers)
-            self.mpnet.config.num_hidden_layers = len(layers)
         pieces = Path(encoder, "vocab.txt").read_text(encoding="utf8").split("\n")
         start = pieces.index("[PAD]")
         shift = torch.arange(30522) + start
@@ -55,10 +51,10 @@ class Stancewire(nn.Module):
     document      silent 0, class k: logsumexp over sentences of (logit_k - log(exp logit_none + exp logit_no_comment))
     """
 
-    def __init__(self, encoder, layers=None):
+    def __init__(self, encoder):
         super().__init__()
         config = AutoConfig.from_pretrained(encoder)
-        self.encoder = CasedMpnet(encoder, layers) if config.model_type == "mpnet" else cased_bert(encoder)
+        self.encoder = CasedMpnet(encoder) if config.model_type == "mpnet" else cased_bert(encoder)
         h = config.hidden_size
         self.dropout = nn.Dropout(0.1)
         self.entity = nn.Linear(h, len(TAGS))
@@ -119,16 +115,6 @@ def partial_probability(pairs):
     each weighted by the probability that it says something."""
     said = 1 - torch.softmax(pairs[:, :5], -1)[:, [0, 4]].sum(-1)
     return (said * torch.sigmoid(pairs[:, 5])).sum() / said.sum()
-
-
-def kept_layers(state, layers):
-    """The weights with only these layers of the encoder, numbered anew; unchanged if it has no more than them."""
-    number = re.compile(r"(encoder\.mpnet\.encoder\.layer\.)(\d+)(\..*)")
-    parts = {k: number.fullmatch(k) for k in state}
-    if len({m[2] for m in parts.values() if m}) <= len(layers):
-        return state
-    place = {str(k): n for n, k in enumerate(layers)}
-    return {f"{m[1]}{place[m[2]]}{m[3]}" if m else k: state[k] for k, m in parts.items() if not m or m[2] in place}
 
 
 def brought_up(state, now):

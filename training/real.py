@@ -4,9 +4,11 @@ the texts are rebuilt from the sets' own files.
 usage: real.py sheet DATA ID...                        the texts with their sentences numbered, for an annotator
        real.py pack DATA NOTES.txt... > real.jsonl     an annotator's notes -> ids, offsets, labels
        real.py build DATA real.jsonl > documents.jsonl ids, offsets, labels -> annotated documents, as corpus/*.jsonl
+       real.py reread GOLD.jsonl                       annotated documents -> their texts, for a second annotator
+       real.py agree GOLD.jsonl NOTES.txt > records    that annotator's notes -> records, to be scored by `stancewire eval GOLD.jsonl`
 
 An id is gmb-N (sentence N of the Groningen Meaning Bank), gmb-N+K (K sentences from N on), sentfin-N, finentity-N, newsmtsc-N
-or the file name of an article of MEANTIME. Notes are blocks like this one (corpus/ANNOTATION.md says what the labels mean):
+the file name of an article of MEANTIME, or wire-ID (an article of the business wire of 2013: for measuring only). Notes are blocks like this one (corpus/ANNOTATION.md says what the labels mean):
 
 === gmb-15366+7
 market: Israel
@@ -17,7 +19,7 @@ ev c1 | 3 | the bank             words of sentence 3 that report the stance of c
 
 Each name marks every occurrence of it in the text as whole words, the longer name first. "at N" before a name restricts it to sentence N.
 """
-import csv, glob, hashlib, json, re, sys
+import csv, glob, gzip, hashlib, json, re, sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
@@ -45,12 +47,21 @@ class Texts:
         self.texts = {key: text.strip() for key, text in pool.unlabelled(root, every=1)}
         for row in csv.DictReader(open(f"{root}/sentiment/sentfin/SEntFiN.csv", encoding="utf8")):
             self.texts[f"sentfin-{row['S No.']}"] = row["Title"].strip()
+        self.wire = f"{root}/news/reuters_2013.jsonl.gz"
+
+    def read_wire(self):
+        for line in gzip.open(self.wire, "rt", encoding="utf8"):
+            article = json.loads(line)
+            text, title = article["text"].strip(), (article.get("title") or "").strip()
+            self.texts[f"wire-{article['id']}"] = text if not title or text.startswith(title) else f"{title}\n\n{text}"
 
     def __getitem__(self, key):
         block = re.fullmatch(r"gmb-(\d+)(?:\+(\d+))?", key)
         if block:
             first, count = int(block.group(1)), int(block.group(2) or 1)
             return " ".join(self.sentences[first:first + count])
+        if key.startswith("wire-") and key not in self.texts:
+            self.read_wire()
         return self.texts[key]
 
 
@@ -146,13 +157,27 @@ def annotated(key, lines, text):
                 mentions=sorted(mentions, key=order), entities=sorted(entities, key=order))
 
 
-def pack(texts, paths):
+def record(doc, text):
+    """What an annotator says of a text, as `stancewire` would have said it; every stance with the same confidence."""
+    sentences, companies = D.sentences(text), []
+    quote = lambda a, b: dict(start=a, end=b, text=text[a:b])
+    for c in doc["companies"]:
+        own, stance = [m for m in doc["mentions"] if m["company"] == c["key"]], c["stance"]
+        mentions = [quote(m["start"], m["end"]) for m in own if m["named"]]
+        said = sorted({s for m in own if m["stance"] == stance for s in sentences if s[0] <= m["start"] < s[1]})
+        probabilities = {s: 0.97 if s == stance else 0.01 for s in markup.STANCES}
+        companies.append(dict(key=c["key"], name=mentions[0]["text"], aliases=[], stance=stance, confidence=0.97, probabilities=probabilities,
+                              markets=[], mentions=mentions, evidence=[dict(quote(*s), stance=stance, confidence=0.97) for s in said]))
+    return dict(schema=1, id=doc["id"], status="ok", companies=companies)
+
+
+def pack(texts, paths, form=lambda doc, text: doc):
     failed = 0
     for path in paths:
         for block in re.split(r"(?m)^=== ", Path(path).read_text(encoding="utf8"))[1:]:
             key, *lines = [line.strip() for line in block.strip().splitlines() if line.strip()]
             try:
-                print(json.dumps(annotated(key, lines, texts[key])))
+                print(json.dumps(form(annotated(key, lines, texts[key]), texts[key])))
             except (Bad, KeyError) as e:
                 print(f"{path}: {key}: {e}", file=sys.stderr)
                 failed += 1
@@ -175,8 +200,12 @@ def build(texts, path):
 
 
 def main():
-    if len(sys.argv) < 4 or sys.argv[1] not in ("sheet", "pack", "build"):
+    least = dict(sheet=4, pack=4, build=4, reread=3, agree=4)
+    if len(sys.argv) < 2 or len(sys.argv) < least.get(sys.argv[1], 99):
         sys.exit(__doc__)
+    if sys.argv[1] in ("reread", "agree"):
+        texts = {doc["id"]: doc["text"] for doc in D.read_documents(sys.argv[2])}
+        return sheet(texts, texts) if sys.argv[1] == "reread" else pack(texts, sys.argv[3:], record)
     texts = Texts(sys.argv[2])
     if sys.argv[1] == "sheet":
         sheet(texts, sys.argv[3:])

@@ -212,7 +212,7 @@ def train_joint(a, tok, model, rng):
     size = a.batch
     steps = a.epochs * (per_epoch // size + 1)
     opt, sched = optimizer(model, steps, a.lr, a.head_lr or 3 * a.lr)
-    print(f"{per_epoch} documents an epoch, {len(tune)} held out, { {k: len(v) for k, v in variety['names'].items()} } names for swapping", flush=True)
+    print(f"{per_epoch} documents an epoch, {len(tune)} held out, {sum(map(len, variety['names'].values()))} names for swapping", flush=True)
     for epoch in range(a.epochs):
         t0, tot = time.time(), collections.Counter()
         docs = [D.encode_document(tok, d, rng.choice((96, 160, 256, 256))) for d in drawn(a, files, variety, rng)]
@@ -238,15 +238,9 @@ def train_joint(a, tok, model, rng):
 
 
 def company_spans(tags):
-    """(start, end) of the runs of word pieces that have a company's tag."""
-    spans, start = set(), None
-    for at, tag in enumerate([*tags, 0]):
-        if start is not None and tag != D.TAG["I-COM"]:
-            spans.add((start, at))
-            start = None
-        if tag == D.TAG["B-COM"] or tag == D.TAG["I-COM"] and start is None:
-            start = at
-    return spans
+    """(start, end) of the runs of word pieces that have a company's tag, given as numbers."""
+    names = [D.EXT[t] if t >= 0 else "O" for t in tags]
+    return {(start, end) for start, end, kind in D.spans(names) if kind == "COM"}
 
 
 def held_out(model, tok, tune):
@@ -389,16 +383,16 @@ def calibrate(a):
     print(f"{len(pairs)} companies: temperature {best} times the records' own, negative log-likelihood {loss(1.0):.4f} -> {loss(best):.4f}")
 
 
-def load(model, path, layers=None):
-    """Reads a checkpoint, or the `model.safetensors` of a release; only some layers if told so."""
+def load(model, path):
+    """Reads a checkpoint, or the `model.safetensors` of a release."""
     import torch
-    from model import brought_up, kept_layers
+    from model import brought_up
     if str(path).endswith(".safetensors"):
         from safetensors.torch import load_file
         state = {("encoder." + k[5:] if k.startswith("bert.") else k): v.float() for k, v in load_file(path).items()}
     else:
         state = torch.load(path, weights_only=True)
-    model.load_state_dict(brought_up(kept_layers(state, layers) if layers else state, model.state_dict()))
+    model.load_state_dict(brought_up(state, model.state_dict()))
 
 
 def main():
@@ -406,7 +400,6 @@ def main():
     p.add_argument("what", choices=["entities", "joint", "label", "distil", "score", "tune", "calibrate"])
     p.add_argument("--encoder")
     p.add_argument("--tokenizer", help="folder of the tokenizer, if not the encoder's")
-    p.add_argument("--layers", type=int, nargs="+", help="the layers of MPNet that are kept, from 0 on; all if not given")
     p.add_argument("--data")
     p.add_argument("--init")
     p.add_argument("--docs", nargs="+", default=[])
@@ -439,9 +432,9 @@ def main():
     torch.manual_seed(0)
     rng = random.Random(0)
     tok = AutoTokenizer.from_pretrained(a.tokenizer or a.encoder)
-    model = Stancewire(a.encoder, a.layers)
+    model = Stancewire(a.encoder)
     if a.init:
-        load(model, a.init, a.layers)
+        load(model, a.init)
     tasks = dict(entities=train_entities, joint=train_joint, label=label, distil=train_distil, score=score)
     tasks[a.what](a, tok, model, rng)
 
