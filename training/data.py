@@ -127,16 +127,16 @@ def raw_sentences(root):
     return s
 
 
-def encode_words(tok, sentence, limit=192):
-    ids, case, tags = [tok.cls_token_id], [0], [-100]
-    for w, t in zip(*sentence):
-        pieces = tok(w, add_special_tokens=False)["input_ids"] or [tok.unk_token_id]
-        if len(ids) + len(pieces) > limit - 1:
-            break
-        ids += pieces
-        case += [case_class(w)] * len(pieces)
-        tags += [EXT_ID.get(t, -100)] + [-100] * (len(pieces) - 1)
-    return ids + [tok.sep_token_id], case + [0], tags + [-100]
+def encode_sentences(tok, sentences, limit=192):
+    """Each (words, tags) as (ids, case, tags) of word pieces, at most `limit` with those of the frame; the first piece of a word has its tag."""
+    encoded = tok([words for words, _ in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False)
+    out = []
+    for number, (words, tags) in enumerate(sentences):
+        ids, at = encoded[number].ids[:limit - 2], encoded[number].word_ids[:limit - 2]
+        first = [k == 0 or at[k - 1] != w for k, w in enumerate(at)]
+        out.append(([tok.cls_token_id, *ids, tok.sep_token_id], [0, *(case_class(words[w]) for w in at), 0],
+                    [-100, *(EXT_ID.get(tags[w], -100) if f else -100 for w, f in zip(at, first)), -100]))
+    return out
 
 
 # ---- annotated documents ---------------------------------------------------
@@ -309,8 +309,7 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
                        for i, (a, b) in enumerate(w["spans"]) if a <= m["start"] < b}
         windows.append(w)
     gold = {c["key"]: STANCES.index(c["stance"]) for c in doc.get("companies", [])}
-    partial = {c["key"]: c.get("scope") == "partial" for c in doc.get("companies", [])}
-    return dict(doc=doc, windows=windows, gold=gold, partial=partial)
+    return dict(doc=doc, windows=windows, gold=gold)
 
 
 def read_documents(path):

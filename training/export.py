@@ -1,7 +1,8 @@
-"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--tokenizer DIR] [--temperature T] [--evidence P] [--mix FILE SHARE]
+"""export.py CHECKPOINT.pt ENCODER_DIR MODEL_DIR [--tokenizer DIR] [--temperature T] [--evidence P] [--company B] [--mix FILE SHARE]
 
 Writes f16 safetensors (encoder under `bert.`, heads by their own names), config.json and tokenizer.json, and puts the
-weights' hash and number, and the calibration if given, into MODEL_DIR/model.json. With --mix the weights are SHARE times the
+weights' hash and number, and the calibration if given, into MODEL_DIR/model.json. --company B is added to the logits of the company
+tags: below 0 names are taken for companies less readily, which trades recall for precision. With --mix the weights are SHARE times the
 checkpoint plus 1 - SHARE times FILE, a model.safetensors that the checkpoint was trained on from: what training on a
 narrower set takes away comes back (Wortsman et al. 2022).
 """
@@ -9,6 +10,7 @@ import argparse, hashlib, json, shutil
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
+from data import TAG
 from model import brought_up
 
 MPNET = [("attention.attn.q", "attention.self.query"), ("attention.attn.k", "attention.self.key"), ("attention.attn.v", "attention.self.value"),
@@ -42,6 +44,7 @@ p.add_argument("model", type=Path)
 p.add_argument("--tokenizer", type=Path, help="folder of tokenizer.json, if not the encoder's")
 p.add_argument("--temperature", type=float)
 p.add_argument("--evidence", type=float, help="least probability of a sentence that is evidence")
+p.add_argument("--company", type=float, default=0.0, help="added to the logits of the company tags")
 p.add_argument("--mix", nargs=2, metavar=("FILE", "SHARE"))
 a = p.parse_args()
 state = torch.load(a.checkpoint, weights_only=True)
@@ -54,6 +57,7 @@ tensors = {names[k]: v.float() for k, v in state.items()}
 if a.mix:
     share, before = float(a.mix[1]), brought_up(load_file(a.mix[0]), tensors)
     tensors = {k: share * v + (1 - share) * before[k].float() for k, v in tensors.items()}
+tensors["entity.bias"][[TAG["B-COM"], TAG["I-COM"]]] += a.company
 save_file({k: v.half().contiguous() for k, v in tensors.items()}, weights, metadata={"format": "pt"})
 weights.chmod(0o644)
 config.pop("_name_or_path", None)

@@ -39,6 +39,27 @@ class CasedMpnet(nn.Module):
         return self.mpnet(inputs_embeds=words, attention_mask=mask)
 
 
+# How many numbers say how a sentence stands to a company.
+STANDING = 5
+
+
+def standings(sents, companies):
+    """[C, S, STANDING]: 1 if the sentence names the company; 1 if it does not, and no other company is mentioned between the company's
+    latest mention before it and it; 1 if it names another company; 1 / (sentences since that latest mention), 0 if it names the
+    company or there is none; 1 / (companies present). A reference without a name hangs on these. Every mention lies in a sentence."""
+    starts = [[] if torch.is_tensor(spans) else [x for x, _ in spans] for spans in companies]
+    latest, out = [None] * len(companies), [[] for _ in companies]
+    for i, (a, b) in enumerate(sents):
+        here = [[x for x in own if a <= x < b] for own in starts]
+        count, newest = sum(map(bool, here)), max((row for row, _ in filter(None, latest)), default=None)
+        for c, named in enumerate(here):
+            before = None if named else latest[c]
+            out[c].append([float(bool(named)), float(before is not None and before[0] == newest), float(count > bool(named)),
+                           1 / (i - before[1]) if before else 0.0, 1 / len(companies)])
+        latest = [(max(named), i) if named else old for named, old in zip(here, latest)]
+    return out
+
+
 class Stancewire(nn.Module):
     """BERT encoder with 4 token types (letter case).
 
@@ -46,8 +67,7 @@ class Stancewire(nn.Module):
     stance head   for company c and sentence s of a window:
                   m = mean hidden of c's mentions in s, else in the window, else carried here     [H]
                   a = attention of c over the tokens of s: softmax(q(m_c) . k(h)) v(h)            [H]
-                  logits = MLP([m; a; m*a; mean(s); named-in-s flag])                             [5] none, halted, suspended, continuing, no_comment
-    scope head    on the MLP's inner layer: logit that what s reports of c holds for a part of its business only    [1]
+                  logits = MLP([m; a; m*a; mean(s); standing of s to c])                          [5] none, halted, suspended, continuing, no_comment
     document      silent 0, class k: logsumexp over sentences of (logit_k - log(exp logit_none + exp logit_no_comment))
     """
 
@@ -59,20 +79,19 @@ class Stancewire(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.entity = nn.Linear(h, len(TAGS))
         self.query, self.key, self.value = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(h, h)
-        self.stance = nn.Sequential(nn.Linear(4 * h + 1, h), nn.GELU(), nn.Dropout(0.1), nn.Linear(h, len(SENTENCE_CLASSES)))
-        self.scope = nn.Linear(h, 1)
+        self.stance = nn.Sequential(nn.Linear(4 * h + STANDING, h), nn.GELU(), nn.Dropout(0.1), nn.Linear(h, len(SENTENCE_CLASSES)))
 
     def forward(self, ids, mask, case):
         return self.encoder(ids, mask, case).last_hidden_state
 
     def pairs(self, h, sents, companies):
-        """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits of the classes
-        and of "partial" [C, S, 6]."""
+        """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits [C, S, 5]."""
         C, S, T = len(companies), len(sents), h.shape[0]
         inside, window = torch.zeros(C, S, T), torch.zeros(C, T)
         mean, outside = torch.zeros(S, T), torch.ones(S, T, dtype=torch.bool)
-        named = torch.zeros(C, S, 1)
         carried = [c for c in range(C) if torch.is_tensor(companies[c])]
+        standing = torch.tensor(standings(sents, companies))
+        named = standing[..., :1]
         for i, (a, b) in enumerate(sents):
             mean[i, a:b] = 1 / (b - a)
             outside[i, a:b] = False
@@ -83,7 +102,6 @@ class Stancewire(nn.Module):
             for x, y in spans:
                 window[c, x:y] += 1 / (y - x) / len(spans)
             for i, own in enumerate(per):
-                named[c, i] = float(bool(own))
                 for x, y in own:
                     inside[c, i, x:y] += 1 / (y - x) / len(own)
         vector = window @ h
@@ -94,13 +112,12 @@ class Stancewire(nn.Module):
         att = torch.softmax(score, -1) @ value
         m = torch.where(named > 0, inside @ h, vector[:, None].expand(C, S, -1))
         means = (mean @ h)[None].expand(C, S, -1)
-        inner = self.stance[:3](torch.cat([m, att, m * att, means, named], -1))
-        return torch.cat([self.stance[3](inner), self.scope(inner)], -1)
+        return self.stance(torch.cat([m, att, m * att, means, standing], -1))
 
 
 def document_logits(pairs):
-    """[sentences, 6] of one company over all windows -> [4] silent, halted, suspended, continuing."""
-    silence = torch.logaddexp(pairs[:, :1], pairs[:, 4:5])
+    """[sentences, 5] of one company over all windows -> [4] silent, halted, suspended, continuing."""
+    silence = torch.logaddexp(pairs[:, :1], pairs[:, 4:])
     return torch.cat([pairs.new_zeros(1), torch.logsumexp(pairs[:, 1:4] - silence, 0)])
 
 
@@ -110,17 +127,13 @@ def entity_loss(logits, tags):
     return -torch.logsumexp(logp + ALLOWED[tags.view(-1)[keep]], -1).mean()
 
 
-def partial_probability(pairs):
-    """[sentences, 6] of one company over all windows -> probability that its stance is partial: the mean over the sentences,
-    each weighted by the probability that it says something."""
-    said = 1 - torch.softmax(pairs[:, :5], -1)[:, [0, 4]].sum(-1)
-    return (said * torch.sigmoid(pairs[:, 5])).sum() / said.sum()
-
-
 def brought_up(state, now):
-    """Weights of releases before the class `no_comment`, which starts as a copy of `none`, one nat less likely, and before the scope
-    head, which starts as in the weights `now`."""
-    state = {**{k: v for k, v in now.items() if k.startswith("scope.")}, **state}
+    """Weights of earlier releases in the shapes of the weights `now`. The class `no_comment` starts as a copy of `none`, one nat less
+    likely; of a sentence's standing all but whether it names the company starts at nothing."""
+    state = {k: v for k, v in state.items() if k in now}
+    inner = state["stance.0.weight"]
+    missing = now["stance.0.weight"].shape[1] - inner.shape[1]
+    state["stance.0.weight"] = torch.cat([inner, inner.new_zeros(len(inner), missing)], 1)
     weight, bias = state["stance.3.weight"], state["stance.3.bias"]
     if len(bias) == 4:
         state = {**state, "stance.3.weight": torch.cat([weight, weight[:1]]), "stance.3.bias": torch.cat([bias, bias[:1] - 1])}

@@ -14,9 +14,10 @@ tokenizer; `--init` a checkpoint, or a `model.safetensors` of an earlier release
 sets. `tune` writes the documents held out of training; records of them, made by `stancewire extract`, calibrate the
 confidence.
 """
-import argparse, collections, json, math, random, time
+import argparse, collections, functools, json, math, random, time
 from pathlib import Path
 import data as D
+import plain
 import pool
 
 
@@ -52,11 +53,16 @@ def optimizer(model, steps, lr, head_lr, warmup=0.08):
     return opt, torch.optim.lr_scheduler.LambdaLR(opt, lambda s: min(1, s / (warmup * steps)) * max(0.02, (steps - s) / steps))
 
 
+@functools.cache
+def fast_bf16():
+    """True where the CPU multiplies faster in bf16: in tiles (AMX) or on AMD. Intel's AVX-512 alone is slower in it than in f32."""
+    cpu = Path("/proc/cpuinfo").read_text()
+    return "amx_bf16" in cpu or "avx512_bf16" in cpu and "AuthenticAMD" in cpu
+
+
 def bf16():
-    """Automatic bf16 where the CPU multiplies in it; elsewhere it would be emulated, slower than f32."""
     import torch
-    native = any("avx512_bf16" in line or "amx_bf16" in line for line in open("/proc/cpuinfo"))
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=native)
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16())
 
 
 def entity_step(model, tok, items):
@@ -70,7 +76,7 @@ def entity_step(model, tok, items):
 
 def train_entities(a, tok, model, rng):
     import torch
-    items = [D.encode_words(tok, s) for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 2]
+    items = D.encode_sentences(tok, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 2])
     steps = a.epochs * len(budget_batches(items, 2048, rng))
     opt, sched = optimizer(model, steps, a.lr, 1e-3)
     for epoch in range(a.epochs):
@@ -116,7 +122,7 @@ def hidden_states(model, tok, windows):
 
 
 def pair_logits(model, states, docs):
-    """For each document, for each window that has a company: (window number, companies, logits [C, S, 6])."""
+    """For each document, for each window that has a company: (window number, companies, logits [C, S, 5])."""
     states = iter(states)
     for d in docs:
         carried, rows = {}, []
@@ -131,7 +137,7 @@ def pair_logits(model, states, docs):
 def joint_loss(model, tok, docs, states=None):
     """Losses of entities, sentences and documents, and the difference from the teacher where there are its labels."""
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+    from torch.nn.functional import cross_entropy
     from model import document_logits, entity_loss
     windows = [w for d in docs for w in d["windows"]]
     h = [model.dropout(x) for x in states or hidden_states(model, tok, windows)]
@@ -145,13 +151,9 @@ def joint_loss(model, tok, docs, states=None):
             w = d["windows"][number]
             if d["gold"]:
                 y = torch.tensor([[w["labels"].get((c, i), 0) for i in range(len(w["sents"]))] for c in names])
-                sent.append(cross_entropy(p[..., :5].reshape(-1, 5), y.reshape(-1), weight=torch.tensor([0.6, 1.0, 1.0, 1.0, 1.0])))
-                said = (y > 0) & (y < 4)
-                if said.any():
-                    partial = torch.tensor([[float(d["partial"][c])] for c in names]).expand(y.shape)
-                    sent.append(0.3 * binary_cross_entropy_with_logits(p[..., 5][said], partial[said]))
+                sent.append(cross_entropy(p.reshape(-1, 5), y.reshape(-1), weight=torch.tensor([0.6, 1.0, 1.0, 1.0, 1.0])))
             if "pairs" in d:
-                taught.append(divergence(p[..., :5].reshape(-1, 5), d["pairs"][at].float()[..., :5].reshape(-1, 5)))
+                taught.append(divergence(p.reshape(-1, 5), d["pairs"][at].float().reshape(-1, 5)))
             for c, x in zip(names, p):
                 per.setdefault(c, []).append(x)
             for c, x in zip(names, d["pairs"][at].float() if "pairs" in d else ()):
@@ -181,7 +183,7 @@ def varied(doc, variety, rng):
     """The document as one epoch sees it: companies renamed, headline recased, other text around it."""
     if rng.random() < variety["swap"]:
         doc = D.swap_names(doc, variety["names"], rng)
-    if rng.random() < 0.3:
+    if rng.random() < variety["recase"]:
         doc = D.recase_title(doc, rng)
     if rng.random() < variety["around"]:
         other = rng.choice(variety["wire"]) if rng.random() < 0.7 else rng.choice(variety["docs"])
@@ -191,12 +193,13 @@ def varied(doc, variety, rng):
 
 def variety_of(a, docs):
     lines = list(pool.headlines(a.data))
-    return dict(swap=a.swap, around=a.around, names=D.replacements(a.data, docs), wire=list(pool.newswire(a.data)), lines=lines, docs=docs)
+    return dict(swap=a.swap, recase=a.recase, around=a.around, names=D.replacements(a.data, docs), wire=list(pool.newswire(a.data)), lines=lines, docs=docs)
 
 
 def drawn(a, files, variety, rng):
-    """The documents of one epoch, each varied, and feeds of headlines."""
+    """The documents of one epoch, each varied, feeds of headlines, and plain reports."""
     docs = [varied(d, variety, rng) for f, most in zip(files, a.sample) for d in rng.sample(f, min(len(f), most))]
+    docs += [plain.report(variety["names"], rng, number) for number in range(a.plain)]
     return docs + [pool.feed(variety["lines"], rng) for _ in range(a.feeds)]
 
 
@@ -206,8 +209,8 @@ def train_joint(a, tok, model, rng):
     tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
     files = [[d for d in f if not D.is_tune(d)] for f in files]
     variety = variety_of(a, [d for f in files for d in f])
-    per_epoch = sum(min(len(f), most) for f, most in zip(files, a.sample)) + a.feeds
-    aux = [D.encode_words(tok, s) for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3]
+    per_epoch = sum(min(len(f), most) for f, most in zip(files, a.sample)) + a.feeds + a.plain
+    aux = D.encode_sentences(tok, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3])
     aux_batches, used = budget_batches(aux, 512, rng), 0
     size = a.batch
     steps = a.epochs * (per_epoch // size + 1)
@@ -244,12 +247,11 @@ def company_spans(tags):
 
 
 def held_out(model, tok, tune):
-    """Losses on documents, F1 of companies' mentions with both ends right, macro-F1 of stances where the mentions are given, F1 of
-    partial scopes where the stance is right."""
+    """Losses on documents, F1 of companies' mentions with both ends right, macro-F1 of stances where the mentions are given."""
     import torch
-    from model import document_logits, partial_probability
+    from model import document_logits
     model.eval()
-    losses, found, right, gold, table, scopes = [], 0, 0, 0, torch.zeros(4, 4), torch.zeros(2, 2)
+    losses, found, right, gold, table = [], 0, 0, 0, torch.zeros(4, 4)
     with torch.inference_mode():
         for b in range(0, len(tune), 6):
             docs = tune[b:b + 6]
@@ -264,15 +266,11 @@ def held_out(model, tok, tune):
                     for c, x in zip(names, p):
                         per.setdefault(c, []).append(x)
                 for c, x in per.items():
-                    x = torch.cat(x)
-                    table[d["gold"][c], document_logits(x).argmax()] += 1
-                    if d["gold"][c] and document_logits(x).argmax() == d["gold"][c]:
-                        scopes[int(d["partial"][c]), int(partial_probability(x) > 0.5)] += 1
-    f1_of = lambda table: 2 * table.diag() / (table.sum(0) + table.sum(1)).clamp(min=1)
-    f1 = f1_of(table)
+                    table[d["gold"][c], document_logits(torch.cat(x)).argmax()] += 1
+    f1 = 2 * table.diag() / (table.sum(0) + table.sum(1)).clamp(min=1)
     mean = " ".join(f"{sum(c) / len(c):.3f}" for c in zip(*losses))
     return (f"{mean}; mentions P {right / max(found, 1):.3f} R {right / gold:.3f} F1 {2 * right / (found + gold):.3f}; "
-            f"stances {f1.mean():.3f} ({' '.join(f'{x:.3f}' for x in f1)}); partial {f1_of(scopes)[1]:.3f}")
+            f"stances {f1.mean():.3f} ({' '.join(f'{x:.3f}' for x in f1)})")
 
 
 def found_companies(tok, window, tags):
@@ -297,8 +295,8 @@ def label(a, tok, model, rng):
     files = [[d for d in D.read_documents(f) if not D.is_tune(d)] for f in a.docs]
     variety = variety_of(a, [d for f in files for d in f])
     docs = [d for _ in range(a.epochs) for d in drawn(a, files, variety, rng)]
-    plain = lambda key, text: dict(id=key, text=text, title="", companies=[], mentions=[], entities=[])
-    bare = [plain(*x) for x in pool.unlabelled(a.data, a.every)] + rng.sample(variety["wire"], a.texts)
+    unannotated = lambda key, text: dict(id=key, text=text, title="", companies=[], mentions=[], entities=[])
+    bare = [unannotated(*x) for x in pool.unlabelled(a.data, a.every)] + rng.sample(variety["wire"], a.texts)
     bare += [dict(pool.feed(variety["lines"], rng), companies=[], mentions=[], entities=[]) for _ in range(a.texts)]
     for d in bare:
         d["bare"] = True
@@ -414,6 +412,8 @@ def main():
     p.add_argument("--head-lr", type=float, help="learning rate of the heads; three times the encoder's if not given")
     p.add_argument("--around", type=float, default=0.25, help="share of documents that get other text before or after them")
     p.add_argument("--feeds", type=int, default=300, help="feeds of headlines in an epoch")
+    p.add_argument("--plain", type=int, default=0, help="reports by `plain.py`'s grammar in an epoch")
+    p.add_argument("--recase", type=float, default=0.3, help="share of documents whose headline is printed In Title Case or IN CAPITALS")
     p.add_argument("--swap", type=float, default=0.5, help="share of documents whose companies are renamed in an epoch")
     p.add_argument("--sample", type=int, nargs="+", default=[10**9], help="most documents that an epoch draws from each file: one number, or one a file")
     a = p.parse_args()
