@@ -6,8 +6,11 @@
 //! ```text
 //! m = mean hidden state of c's mentions in s; in the window when s does not name it; carried there when no sentence does
 //! a = softmax over the tokens of s of (query(c) · key(h) / √H), times value(h)
-//! logits = W₃ gelu(W₀ [m; a; m·a; mean of s; 1 if s names c else 0])        none, halted, suspended, continuing, no_comment
+//! logits = W₃ gelu(W₀ [m; a; m·a; mean of s; standing of s])     none, halted, suspended, continuing, no_comment
 //! ```
+//!
+//! The standing of a sentence to a company is five numbers that say how near it is to the company's mentions: what "the
+//! group" or "it" means hangs on them (`standings`).
 //!
 //! Keys and values are linear in *h*, so query(c) · key(h) is (Kᵀ query(c)) · h up to what all tokens share, and the
 //! weighted mean of values is the value of the weighted mean of *h*: both are computed once a company, or once a pair,
@@ -25,8 +28,11 @@ use crate::engine::kernel::dense::Dense;
 use crate::engine::math::{gelu, log_sum_exp, softmax};
 use crate::engine::model_file::{Model, ModelError, SENTENCE_CLASSES};
 use crate::record::Stance;
-use crate::text::window::Window;
+use crate::text::window::{SentenceRows, Window};
 use std::ops::Range;
+
+/// How many numbers say how a sentence stands to a company.
+const STANDING: usize = 5;
 
 /// Column of the class `none`. The others follow it in the order of [`Stance::ALL`]: `no_comment` is evidence of `silent`.
 const NONE: usize = 0;
@@ -49,8 +55,8 @@ pub struct StanceHead {
     of_attended: Dense,
     /// W₀ of the mean of s.
     of_sentence: Dense,
-    /// W₀ of the 1 if s names c.
-    of_named: Array1<f32>,
+    /// W₀ of the standing of s, `[STANDING, hidden]`.
+    of_standing: Array2<f32>,
     output: Dense,
 }
 
@@ -134,7 +140,7 @@ impl StanceHead {
     pub fn read(model: &Model, kernel: Kernel) -> Result<Self, ModelError> {
         let (tensors, width) = (model.tensors()?, model.config().hidden_size);
         let key = tensors.matrix("key.weight", width, width)?;
-        let hidden = tensors.matrix("stance.0.weight", width, 4 * width + 1)?;
+        let hidden = tensors.matrix("stance.0.weight", width, 4 * width + STANDING)?;
         let bias = tensors.values("stance.0.bias", &[width])?;
         let none = vec![0.0; width];
         let columns = |from: usize, to: usize| hidden.slice(s![.., from * width..to * width]);
@@ -146,7 +152,7 @@ impl StanceHead {
             of_vector: Dense::new(columns(0, 1), &bias, kernel),
             of_attended: Dense::new(columns(1, 3), &none, kernel),
             of_sentence: Dense::new(columns(3, 4), &none, kernel),
-            of_named: hidden.column(4 * width).to_owned(),
+            of_standing: hidden.slice(s![.., 4 * width..]).t().to_owned(),
             output: tensors.dense("stance.3", SENTENCE_CLASSES.len(), width, kernel)?,
         })
     }
@@ -219,11 +225,14 @@ impl StanceHead {
         }
         let mut inner = self.of_attended.apply(features.view());
         let (by_vector, by_sentence) = (self.of_vector.apply(vectors.view()), self.of_sentence.apply(means.view()));
+        let standings = standings(sentences, companies);
         for (pair, mut row) in inner.rows_mut().into_iter().enumerate() {
             row += &by_vector.row(vector_of[pair]);
             row += &by_sentence.row(pair % sentences.len());
-            if vector_of[pair] >= companies.len() {
-                row += &self.of_named;
+            for (&value, weights) in
+                standings[pair].iter().zip(self.of_standing.rows()).filter(|&(&value, _)| value != 0.0)
+            {
+                row.scaled_add(value, &weights);
             }
         }
         gelu(inner.as_slice_mut().expect("a new array is contiguous"));
@@ -241,6 +250,38 @@ impl StanceHead {
         turned /= (hidden.ncols() as f32).sqrt();
         Dense::new(turned.view(), &vec![0.0; turned.nrows()], self.kernel).apply(hidden)
     }
+}
+
+/// How every sentence stands to every company, companies first: 1 if it names the company; 1 if it does not, and no other
+/// company is mentioned between the company's latest mention before it and it; 1 if it names another company; 1 /
+/// (sentences since that latest mention), 0 if it names the company or there is none; 1 / (companies present).
+fn standings(sentences: &[SentenceRows], companies: &[Presence]) -> Vec<[f32; STANDING]> {
+    let latest_in = |presence: &Presence, part: &SentenceRows| match presence {
+        Presence::Named(mentions) => mentions.iter().map(|m| m.start).filter(|row| part.rows.contains(row)).max(),
+        Presence::Carried(_) => None,
+    };
+    // Row and sentence of each company's latest mention before the sentence at hand.
+    let mut latest: Vec<Option<(usize, usize)>> = vec![None; companies.len()];
+    let mut standings = vec![[0.0; STANDING]; companies.len() * sentences.len()];
+    for (at, part) in sentences.iter().enumerate() {
+        let here: Vec<Option<usize>> = companies.iter().map(|presence| latest_in(presence, part)).collect();
+        let count = here.iter().flatten().count();
+        let newest = latest.iter().flatten().map(|&(row, _)| row).max();
+        for (company, &named) in here.iter().enumerate() {
+            let before = latest[company].filter(|_| named.is_none());
+            standings[company * sentences.len() + at] = [
+                f32::from(named.is_some()),
+                f32::from(before.is_some_and(|(row, _)| Some(row) == newest)),
+                f32::from(count > usize::from(named.is_some())),
+                before.map_or(0.0, |(_, sentence)| 1.0 / (at - sentence) as f32),
+                1.0 / companies.len() as f32,
+            ];
+        }
+        for (latest, row) in latest.iter_mut().zip(here) {
+            *latest = row.map(|row| (row, at)).or(*latest);
+        }
+    }
+    standings
 }
 
 /// Pools the sentences' scores of one company into the probability of each stance, columns as [`Stance::ALL`].
@@ -305,6 +346,34 @@ mod tests {
         for (a, b) in pool(&[mixed], 1.0).into_iter().zip(pool(&[none], 1.0)) {
             assert!((a - b).abs() < 1e-5, "two ways to say nothing weigh as much as one twice as likely");
         }
+    }
+
+    #[test]
+    fn standings_tell_how_near_a_sentence_is_to_a_mention() {
+        let part = |sentence, rows| SentenceRows { sentence, rows };
+        let sentences = [part(7, 1..5), part(8, 5..9), part(9, 9..12), part(10, 12..15)];
+        let third = 1.0 / 3.0;
+        let companies =
+            [Presence::Named(vec![2..3, 3..4]), Presence::Named(vec![6..7, 7..8]), Presence::Carried(Array1::zeros(2))];
+        let found = standings(&sentences, &companies);
+        let first = [
+            [1.0, 0.0, 0.0, 0.0, third],
+            [0.0, 1.0, 1.0, 1.0, third],
+            [0.0, 0.0, 0.0, 0.5, third],
+            [0.0, 0.0, 0.0, third, third],
+        ];
+        assert_eq!(found[..4], first, "named, then the last one named, then another one is");
+        let second = [
+            [0.0, 0.0, 1.0, 0.0, third],
+            [1.0, 0.0, 0.0, 0.0, third],
+            [0.0, 1.0, 0.0, 1.0, third],
+            [0.0, 1.0, 0.0, 0.5, third],
+        ];
+        assert_eq!(found[4..8], second, "nobody is named after it");
+        let carried = [0.0, 0.0, 1.0, 0.0, third];
+        assert_eq!(found[8..10], [carried, carried], "carried from another window");
+        let alone = standings(&sentences[..1], &companies[..1]);
+        assert_eq!(alone, [[1.0, 0.0, 0.0, 0.0, 1.0]]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ config = json.loads((source / "config.json").read_text())
 old = config["hidden_size"], config["intermediate_size"]
 new = hidden, 4 * hidden
 config.update(num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads, intermediate_size=4 * hidden)
-sizes = {old[0]: new[0], old[1]: new[1], 4 * old[0] + 1: 4 * new[0] + 1}
+sizes = {old[0]: new[0], old[1]: new[1], 4 * old[0] + 5: 4 * new[0] + 5}
 torch.manual_seed(0)
 tensors = {}
 for name, tensor in load_file(source / "model.safetensors").items():
