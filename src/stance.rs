@@ -21,7 +21,7 @@
 //! of `none` and `no_comment`), and 0 for `silent`; the softmax of these scores, divided by the calibration's temperature,
 //! is the probability.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 
 use crate::engine::kernel::Kernel;
 use crate::engine::kernel::dense::Dense;
@@ -55,8 +55,8 @@ pub struct StanceHead {
     of_attended: Dense,
     /// W₀ of the mean of s.
     of_sentence: Dense,
-    /// W₀ of the standing of s, `[STANDING, hidden]`.
-    of_standing: Array2<f32>,
+    /// W₀ of the standing of s.
+    of_standing: Dense,
     output: Dense,
 }
 
@@ -67,6 +67,17 @@ pub enum Presence {
     Named(Vec<Range<usize>>),
     /// Its vector from another window, `[hidden]`.
     Carried(Array1<f32>),
+}
+
+impl Presence {
+    /// The mentions that begin in `part`, in order.
+    fn mentions_in(&self, part: &SentenceRows) -> impl Iterator<Item = &Range<usize>> {
+        let mentions: &[Range<usize>] = match self {
+            Presence::Named(mentions) => mentions,
+            Presence::Carried(_) => &[],
+        };
+        mentions.iter().filter(|m| part.rows.contains(&m.start))
+    }
 }
 
 /// What one sentence says about one company.
@@ -152,7 +163,7 @@ impl StanceHead {
             of_vector: Dense::new(columns(0, 1), &bias, kernel),
             of_attended: Dense::new(columns(1, 3), &none, kernel),
             of_sentence: Dense::new(columns(3, 4), &none, kernel),
-            of_standing: hidden.slice(s![.., 4 * width..]).t().to_owned(),
+            of_standing: Dense::new(hidden.slice(s![.., 4 * width..]), &none, kernel),
             output: tensors.dense("stance.3", SENTENCE_CLASSES.len(), width, kernel)?,
         })
     }
@@ -203,12 +214,7 @@ impl StanceHead {
         }
         for (company, presence) in companies.iter().enumerate() {
             for part in sentences {
-                let inside: Vec<Range<usize>> = match presence {
-                    Presence::Named(mentions) => {
-                        mentions.iter().filter(|m| part.rows.contains(&m.start)).cloned().collect()
-                    }
-                    Presence::Carried(_) => Vec::new(),
-                };
+                let inside: Vec<Range<usize>> = presence.mentions_in(part).cloned().collect();
                 if inside.is_empty() {
                     vector_of.push(company);
                 } else {
@@ -225,15 +231,11 @@ impl StanceHead {
         }
         let mut inner = self.of_attended.apply(features.view());
         let (by_vector, by_sentence) = (self.of_vector.apply(vectors.view()), self.of_sentence.apply(means.view()));
-        let standings = standings(sentences, companies);
+        let by_standing = self.of_standing.apply(standings(sentences, companies).view());
         for (pair, mut row) in inner.rows_mut().into_iter().enumerate() {
             row += &by_vector.row(vector_of[pair]);
             row += &by_sentence.row(pair % sentences.len());
-            for (&value, weights) in
-                standings[pair].iter().zip(self.of_standing.rows()).filter(|&(&value, _)| value != 0.0)
-            {
-                row.scaled_add(value, &weights);
-            }
+            row += &by_standing.row(pair);
         }
         gelu(inner.as_slice_mut().expect("a new array is contiguous"));
         let logits = self.output.apply(inner.view());
@@ -252,30 +254,28 @@ impl StanceHead {
     }
 }
 
-/// How every sentence stands to every company, companies first: 1 if it names the company; 1 if it does not, and no other
-/// company is mentioned between the company's latest mention before it and it; 1 if it names another company; 1 /
-/// (sentences since that latest mention), 0 if it names the company or there is none; 1 / (companies present).
-fn standings(sentences: &[SentenceRows], companies: &[Presence]) -> Vec<[f32; STANDING]> {
-    let latest_in = |presence: &Presence, part: &SentenceRows| match presence {
-        Presence::Named(mentions) => mentions.iter().map(|m| m.start).filter(|row| part.rows.contains(row)).max(),
-        Presence::Carried(_) => None,
-    };
+/// How every sentence stands to every company, `[companies · sentences, STANDING]`: 1 if it names the company; 1 if it does
+/// not, and no other company is mentioned between the company's latest mention before it and it; 1 if it names another
+/// company; 1 / (sentences since that latest mention), 0 if it names the company or there is none; 1 / (companies present).
+fn standings(sentences: &[SentenceRows], companies: &[Presence]) -> Array2<f32> {
     // Row and sentence of each company's latest mention before the sentence at hand.
     let mut latest: Vec<Option<(usize, usize)>> = vec![None; companies.len()];
-    let mut standings = vec![[0.0; STANDING]; companies.len() * sentences.len()];
+    let mut standings = Array2::zeros((companies.len() * sentences.len(), STANDING));
     for (at, part) in sentences.iter().enumerate() {
-        let here: Vec<Option<usize>> = companies.iter().map(|presence| latest_in(presence, part)).collect();
+        let rows = |presence: &Presence| presence.mentions_in(part).map(|m| m.start).max();
+        let here: Vec<Option<usize>> = companies.iter().map(rows).collect();
         let count = here.iter().flatten().count();
         let newest = latest.iter().flatten().map(|&(row, _)| row).max();
         for (company, &named) in here.iter().enumerate() {
             let before = latest[company].filter(|_| named.is_none());
-            standings[company * sentences.len() + at] = [
+            let standing: [f32; STANDING] = [
                 f32::from(named.is_some()),
                 f32::from(before.is_some_and(|(row, _)| Some(row) == newest)),
                 f32::from(count > usize::from(named.is_some())),
                 before.map_or(0.0, |(_, sentence)| 1.0 / (at - sentence) as f32),
                 1.0 / companies.len() as f32,
             ];
+            standings.row_mut(company * sentences.len() + at).assign(&ArrayView1::from(&standing));
         }
         for (latest, row) in latest.iter_mut().zip(here) {
             *latest = row.map(|row| (row, at)).or(*latest);
@@ -362,18 +362,19 @@ mod tests {
             [0.0, 0.0, 0.0, 0.5, third],
             [0.0, 0.0, 0.0, third, third],
         ];
-        assert_eq!(found[..4], first, "named, then the last one named, then another one is");
+        let rows = |from: usize, to: usize| found.slice(s![from..to, ..]);
+        assert_eq!(rows(0, 4), ndarray::arr2(&first), "named, then the last one named, then another one is");
         let second = [
             [0.0, 0.0, 1.0, 0.0, third],
             [1.0, 0.0, 0.0, 0.0, third],
             [0.0, 1.0, 0.0, 1.0, third],
             [0.0, 1.0, 0.0, 0.5, third],
         ];
-        assert_eq!(found[4..8], second, "nobody is named after it");
+        assert_eq!(rows(4, 8), ndarray::arr2(&second), "nobody is named after it");
         let carried = [0.0, 0.0, 1.0, 0.0, third];
-        assert_eq!(found[8..10], [carried, carried], "carried from another window");
+        assert_eq!(rows(8, 10), ndarray::arr2(&[carried, carried]), "carried from another window");
         let alone = standings(&sentences[..1], &companies[..1]);
-        assert_eq!(alone, [[1.0, 0.0, 0.0, 0.0, 1.0]]);
+        assert_eq!(alone, ndarray::arr2(&[[1.0, 0.0, 0.0, 0.0, 1.0]]));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 """Plain reports made by a grammar. Annotators like to tell stances in rare words and to set traps with the common ones; in newspapers
 "X has halted exports there" means what it says. These texts keep the common verbs honest."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "corpus"))
+import markup
 from data import SUFFIXES
 
 PLACES = """Russia Ukraine China India Brazil Turkey Iran Venezuela Argentina Nigeria Egypt Mexico Canada Germany France Italy Spain Poland Japan
@@ -51,26 +56,9 @@ VERBS = {
 }
 
 
-class Text:
-    """A text as it grows, with its marks: `add` takes strings, and (surface, mark) for a mention's fields or an entity's label."""
-
-    def __init__(self):
-        self.text, self.mentions, self.entities = "", [], []
-
-    def add(self, *parts):
-        for part in parts:
-            surface, mark = (part, None) if isinstance(part, str) else part
-            span = dict(start=len(self.text), end=len(self.text) + len(surface), surface=surface)
-            if isinstance(mark, dict):
-                self.mentions.append(span | mark)
-            elif mark:
-                self.entities.append(span | dict(label=mark))
-            self.text += surface
-
-
 def report(names, rng, number):
     """A headline and one to six sentences on one to three companies with a stance and up to two without, named as `names` has them
-    ("COM", "PER", "ORG"); a document as in `corpus/*.jsonl`."""
+    ("COM", "PER", "ORG"); a document as in `corpus/*.jsonl`. The text is written in the corpus's markup."""
     pick = rng.choice
     place, goods = pick(PLACES), pick(GOODS)
     trade = pick(TRADES).format(goods=goods)
@@ -78,51 +66,50 @@ def report(names, rng, number):
     acting = rng.choice((1, 1, 2, 2, 3))
     stances = {c: pick(("halted", "halted", "suspended", "continuing")) for c in companies[:acting]}
     silent = companies[acting:acting + rng.choice((0, 1, 1, 2))]
-    out = Text()
-
-    def name(c, stance=None, legal_form=False):
-        return c + pick(SUFFIXES) if legal_form and rng.random() < 0.15 else c, dict(company=c, named=True, stance=stance)
+    keys = {c: f"c{n}" for n, c in enumerate(companies, 1)}
+    located, marked = f"<<{place}|LOC>>", lambda c, surface, stance: f"[[{surface}|{keys[c]}{'|' + stance if stance else ''}]]"
 
     def act(c, headline=False):
         """Forms of the verb, and the words after it: what the company does."""
         verb, takes = pick(VERBS[stances[c]])
         if "activity" in takes:
-            where = pick(([" in ", (place, "LOC")], [pick((" there", " in the country", " in the region", ""))]))
-            parts = [" ", pick(ACTIVITIES).format(goods=goods), *([" in ", (place, "LOC")] if headline else where)]
+            where = pick((f" in {located}", pick((" there", " in the country", " in the region", ""))))
+            rest = pick(ACTIVITIES).format(goods=goods) + (f" in {located}" if headline else where)
         elif "site" in takes:
             slot, at = pick((("{city}", pick(CITIES)), ("{place}", place)))
-            before, after = pick([s for s in SITES if slot in s]).split(slot)
-            parts = [" ", before, (at, "LOC"), after]
+            rest = pick([s for s in SITES if slot in s]).replace(slot, f"<<{at}|LOC>>")
         else:
-            parts = [" ", (place, "LOC")] if headline or rng.random() < 0.5 else [" ", pick(("the country", "the market"))]
+            rest = located if headline or rng.random() < 0.5 else pick(("the country", "the market"))
         if "until" in takes or stances[c] == "suspended" and rng.random() < 0.4:
-            parts += [" ", pick(UNTIL)]
-        return verb, parts
+            rest += " " + pick(UNTIL)
+        return verb, rest
 
     head, day = companies[0], pick(DAYS)
-    (to, _, _, headline), parts = act(head, headline=True)
-    out.add(name(head, stances[head]), " ", pick((headline, headline, "to " + to)), *parts, "\n\n")
-    (to, has, ing, _), parts = act(head)
-    opening = pick(([" said on ", day, " it would ", to], [" has ", has], [", a ", trade, ", is ", ing], [" will ", to], [" plans to ", to],
-                    [", based in ", (pick(CITIES), "LOC"), ", has ", has]))
-    out.add(name(head, stances[head], legal_form=True), *opening, *parts, pick((".", ", it said in a statement.", f", the {trade} said on {day}.")))
+    (to, _, _, headline), rest = act(head, headline=True)
+    title = f"{marked(head, head, stances[head])} {pick((headline, headline, 'to ' + to))} {rest}"
+    (to, has, ing, _), rest = act(head)
+    opening = pick((f" said on {day} it would {to}", f" has {has}", f", a {trade}, is {ing}", f" will {to}", f" plans to {to}",
+                    f", based in <<{pick(CITIES)}|LOC>>, has {has}"))
+    named = marked(head, head + pick(SUFFIXES) if rng.random() < 0.15 else head, stances[head])
+    body = [f"{named}{opening} {rest}" + pick((".", ", it said in a statement.", f", the {trade} said on {day}."))]
     if rng.random() < 0.35:
-        reference = pick(("The company", "It", "The " + trade)), dict(company=head, named=False, stance=stances[head])
-        out.add(" ", reference, " ", pick(("has ", "had ")), act(head)[0][1], pick((" work there", " its business there", " operations")), ".")
+        reference = f"(({pick(('The company', 'It', 'The ' + trade))}|{keys[head]}|{stances[head]}))"
+        body.append(f"{reference} {pick(('has', 'had'))} {act(head)[0][1]} {pick(('work there', 'its business there', 'operations'))}.")
     for c in companies[1:acting]:
-        (to, has, ing, _), parts = act(c)
+        (to, has, ing, _), rest = act(c)
         also = "also " if stances[c] == stances[head] else ""
-        opening = pick(([" has ", also, has], [" said it would ", also, to], [", a rival, has ", also, has],
-                        [f", which employs {rng.randint(2, 90)},000 people, has ", also, has], [" is ", also, ing]))
-        out.add(" ", name(c, stances[c]), *opening, *parts, ".")
+        opening = pick((f" has {also}{has}", f" said it would {also}{to}", f", a rival, has {also}{has}",
+                        f", which employs {rng.randint(2, 90)},000 people, has {also}{has}", f" is {also}{ing}"))
+        body.append(f"{marked(c, c, stances[c])}{opening} {rest}.")
     for c in silent:
-        out.add(" ", *pick(([name(c), " is the market leader."], ["Shares in ", name(c), f" rose {rng.randint(1, 9)} percent."],
-                            ["Trading in shares of ", name(c), " was halted for an hour."], [name(c, "silent"), " declined to comment."],
-                            ["Analysts at ", name(c), " said they had expected the step."], ["Before, ", name(c), f" sold the most {goods}."],
-                            ["Talks with ", name(c), " were suspended."])))
+        name = marked(c, c, None)
+        body.append(pick((f"{name} is the market leader.", f"Shares in {name} rose {rng.randint(1, 9)} percent.",
+                          f"Trading in shares of {name} was halted for an hour.", f"{marked(c, c, 'silent')} declined to comment.",
+                          f"Analysts at {name} said they had expected the step.", f"Before, {name} sold the most {goods}.",
+                          f"Talks with {name} were suspended.")))
     if rng.random() < 0.4:
-        out.add(" ", *pick(([(pick(names["ORG"]), "ORG"), " said it would look at the case."],
-                            [f"The government has suspended exports of {goods}."],
-                            [(pick(names["PER"]), "PER"), ", an economist, said more could follow."])))
-    known = [dict(key=c, name=c, stance=stances.get(c, "silent")) for c in [*companies[:acting], *silent]]
-    return dict(id=f"plain-{number}", text=out.text, title="", companies=known, mentions=out.mentions, entities=out.entities)
+        body.append(pick((f"<<{pick(names['ORG'])}|ORG>> said it would look at the case.", f"The government has suspended exports of {goods}.",
+                          f"<<{pick(names['PER'])}|PER>>, an economist, said more could follow.")))
+    text, mentions, entities = markup.strip(f"{title}\n\n{' '.join(body)}", 0)
+    known = [dict(key=keys[c], name=c, stance=stances.get(c, "silent")) for c in [*companies[:acting], *silent]]
+    return dict(id=f"plain-{number}", text=text, title="", companies=known, mentions=mentions, entities=entities)
