@@ -3,6 +3,7 @@ import csv, functools, glob, gzip, hashlib, io, json, re, zipfile
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 import torch
+from lexicon import hiding
 
 TYPES = ["COM", "ORG", "LOC", "PER"]
 TAGS = ["O"] + [p + t for t in TYPES for p in ("B-", "I-")]  # 9 tags, BIO
@@ -127,14 +128,16 @@ def raw_sentences(root):
     return s
 
 
-def encode_sentences(tok, sentences, limit=192):
-    """Each (words, tags) as (ids, case, tags) of word pieces, at most `limit` with those of the frame; the first piece of a word has its tag."""
+def encode_sentences(tok, lexicon, sentences, rng, limit=192):
+    """Each (words, tags) as (ids, types, tags) of word pieces, at most `limit` with those of the frame; the first piece of a word has its tag."""
     encoded = tok([words for words, _ in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False)
     out = []
     for number, (words, tags) in enumerate(sentences):
         ids, at = encoded[number].ids[:limit - 2], encoded[number].word_ids[:limit - 2]
         first = [k == 0 or at[k - 1] != w for k, w in enumerate(at)]
-        out.append(([tok.cls_token_id, *ids, tok.sep_token_id], [0, *(case_class(words[w]) for w in at), 0],
+        cases = [case_class(words[w]) for w in at]
+        kinds = lexicon.lookup(ids, cases, at, hiding(rng))
+        out.append(([tok.cls_token_id, *ids, tok.sep_token_id], [0, *(c + 4 * k for c, k in zip(cases, kinds)), 0],
                     [-100, *(EXT_ID.get(tags[w], -100) if f else -100 for w, f in zip(at, first)), -100]))
     return out
 
@@ -252,15 +255,15 @@ def is_tune(doc):
     return int(hashlib.sha256(group.encode()).hexdigest(), 16) % 16 == 0
 
 
-def encode_document(tok, doc, max_tokens=MAX_TOKENS):
-    """Windows of whole sentences: ids, case, tags, sentence token ranges, mention token ranges, (company, sentence) labels."""
+def encode_document(tok, lexicon, doc, max_tokens=MAX_TOKENS, hide=lambda name: False):
+    """Windows of whole sentences: ids, token types, tags, sentence token ranges, mention token ranges, (company, sentence) labels."""
     text = doc["text"]
     enc = tok(text, return_offsets_mapping=True, add_special_tokens=False, truncation=False, verbose=False)
     ids, offs, words = enc["input_ids"], enc["offset_mapping"], enc.word_ids()
     word_span = {}
     for (a, b), w in zip(offs, words):
         word_span[w] = (word_span[w][0] if w in word_span else a, b)
-    case = [case_class(text[slice(*word_span[w])]) for w in words]
+    types = [case_class(text[slice(*word_span[w])]) for w in words]
     starts, ends = [x for x, _ in offs], [y for _, y in offs]
     tokens_of = lambda a, b: range(bisect_right(ends, a), bisect_left(starts, b))
     tags = [TAG["O"]] * len(ids)
@@ -272,6 +275,9 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
     groups, group, size = [], [], 0
     for s in sentences(text):
         inside = [j for j in tokens_of(*s) if ends[j] > starts[j]]
+        known = lexicon.lookup([ids[j] for j in inside], [types[j] for j in inside], [words[j] for j in inside], hide)
+        for j, kind in zip(inside, known):
+            types[j] += 4 * kind
         for k in range(0, len(inside), max_tokens - 2):
             part = inside[k:k + max_tokens - 2]
             if group and size + len(part) > max_tokens - 2:
@@ -283,19 +289,19 @@ def encode_document(tok, doc, max_tokens=MAX_TOKENS):
         groups.append(group)
     windows = []
     for g in groups:
-        w = dict(ids=[tok.cls_token_id], case=[0], tags=[-100], offs=[None], sents=[], spans=[])
+        w = dict(ids=[tok.cls_token_id], types=[0], tags=[-100], offs=[None], sents=[], spans=[])
         place = {}
         for s, a, b in g:
             start = len(w["ids"])
             place.update((j, start + j - a) for j in range(a, b))
             w["ids"] += ids[a:b]
-            w["case"] += case[a:b]
+            w["types"] += types[a:b]
             w["tags"] += tags[a:b]
             w["offs"] += offs[a:b]
             w["sents"].append((start, len(w["ids"])))
             w["spans"].append(s)
         w["ids"].append(tok.sep_token_id)
-        w["case"].append(0)
+        w["types"].append(0)
         w["tags"].append(-100)
         w["offs"].append(None)
         w["mentions"] = {}

@@ -42,11 +42,11 @@ def articles(folder):
         yield text, {g for g in gold if not any(o != g and o[0] <= g[0] and g[1] <= o[1] for o in gold)}, other
 
 
-def named(model, tok, text):
+def named(model, tok, lexicon, text):
     """Spans that the entity head calls a company or another organisation, without a determiner before them."""
     import torch
     from train import hidden_states
-    windows = D.encode_document(tok, dict(text=text, id=""))["windows"]
+    windows = D.encode_document(tok, lexicon, dict(text=text, id=""))["windows"]
     found = set()
     with torch.inference_mode():
         for w, h in zip(windows, hidden_states(model, tok, windows)):
@@ -67,15 +67,16 @@ def main():
         sys.exit(__doc__)
     from transformers import AutoTokenizer
     from model import Stancewire
+    from lexicon import Lexicon
     from train import load
     tok, model = AutoTokenizer.from_pretrained(sys.argv[2]), Stancewire(sys.argv[2])
-    docs = list(articles(sys.argv[1]))
+    lexicon, docs = Lexicon(), list(articles(sys.argv[1]))
     for weights in sys.argv[3:]:
         load(model, weights)
         model.eval()
         gold = found = right = 0
         for text, spans, other in docs:
-            guess = {(a, b) for a, b in named(model, tok, text) if not any(a < y and x < b for x, y in other)}
+            guess = {(a, b) for a, b in named(model, tok, lexicon, text) if not any(a < y and x < b for x, y in other)}
             gold, found, right = gold + len(spans), found + len(guess), right + len(spans & guess)
         print(f"{weights}: {len(docs)} articles, {gold} names: P {right / found:.3f} R {right / gold:.3f} F1 {2 * right / (gold + found):.3f}")
 

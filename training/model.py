@@ -4,22 +4,26 @@ from pathlib import Path
 from torch import nn
 from transformers import AutoConfig, BertModel, MPNetModel
 from data import ALLOWED, SENTENCE_CLASSES, TAGS
+from lexicon import KINDS
+
+# Token types: letter case + 4 * kind of known name.
+TOKEN_TYPES = 4 * KINDS
 
 
 def cased_bert(encoder):
-    """A BERT encoder whose token types are the four classes of letter case."""
+    """A BERT encoder whose token types are the four classes of letter case, for each kind of known name."""
     bert = BertModel.from_pretrained(encoder, add_pooling_layer=False, attn_implementation="sdpa")
     old, h = bert.embeddings.token_type_embeddings.weight.data, bert.config.hidden_size
-    if old.shape[0] != 4:
-        new = nn.Embedding(4, h)
-        new.weight.data = old[:1].repeat(4, 1) + torch.cat([torch.zeros(1, h), torch.randn(3, h) * 0.02])
+    if old.shape[0] != TOKEN_TYPES:
+        new = nn.Embedding(TOKEN_TYPES, h)
+        new.weight.data = (old[:1].repeat(4, 1) + torch.cat([torch.zeros(1, h), torch.randn(3, h) * 0.02])).repeat(KINDS, 1)
         bert.embeddings.token_type_embeddings = new
-        bert.config.type_vocab_size = 4
+        bert.config.type_vocab_size = TOKEN_TYPES
     return bert
 
 
 class CasedMpnet(nn.Module):
-    """The teacher's encoder: MPNet (Song et al. 2020), which knows no token types, with an embedding of letter case added to
+    """The teacher's encoder: MPNet (Song et al. 2020), which knows no token types, with an embedding of token types added to
     its words. It reads BERT's word-piece numbers: both vocabularies hold the same pieces in another order."""
 
     def __init__(self, encoder):
@@ -31,11 +35,11 @@ class CasedMpnet(nn.Module):
         for bert, mpnet in ((0, "<pad>"), (101, "<s>"), (102, "</s>")):
             shift[bert] = pieces.index(mpnet)
         self.register_buffer("number", shift)
-        self.token_type = nn.Embedding(4, self.mpnet.config.hidden_size)
-        self.token_type.weight.data.normal_(0, 0.02)
+        self.token_type = nn.Embedding(TOKEN_TYPES, self.mpnet.config.hidden_size)
+        self.token_type.weight.data = (torch.randn(4, self.mpnet.config.hidden_size) * 0.02).repeat(KINDS, 1)
 
-    def forward(self, ids, mask, case):
-        words = self.mpnet.embeddings.word_embeddings(self.number[ids]) + self.token_type(case)
+    def forward(self, ids, mask, types):
+        words = self.mpnet.embeddings.word_embeddings(self.number[ids]) + self.token_type(types)
         return self.mpnet(inputs_embeds=words, attention_mask=mask)
 
 
@@ -61,7 +65,7 @@ def standings(sents, companies):
 
 
 class Stancewire(nn.Module):
-    """BERT encoder with 4 token types (letter case).
+    """BERT encoder with 36 token types (letter case and kind of known name).
 
     entity head   hidden [tokens, H] -> logits [tokens, 9]
     stance head   for company c and sentence s of a window:
@@ -81,8 +85,8 @@ class Stancewire(nn.Module):
         self.query, self.key, self.value = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(h, h)
         self.stance = nn.Sequential(nn.Linear(4 * h + STANDING, h), nn.GELU(), nn.Dropout(0.1), nn.Linear(h, len(SENTENCE_CLASSES)))
 
-    def forward(self, ids, mask, case):
-        return self.encoder(ids, mask, case).last_hidden_state
+    def forward(self, ids, mask, types):
+        return self.encoder(ids, mask, types).last_hidden_state
 
     def pairs(self, h, sents, companies):
         """h [T, H], sentence ranges, per company a list of mention ranges or a carried vector [H] -> logits [C, S, 5]."""
@@ -129,8 +133,8 @@ def entity_loss(logits, tags):
 
 def brought_up(state, now):
     """Weights of earlier releases in the shapes of the weights `now`. The class `no_comment` starts as a copy of `none`, one nat less
-    likely; of a sentence's standing all but whether it names the company starts at nothing."""
-    state = {k: v for k, v in state.items() if k in now}
+    likely; of a sentence's standing all but whether it names the company starts at nothing; known names start as unknown ones."""
+    state = {k: v.repeat(len(now[k]) // len(v), 1) if "token_type" in k else v for k, v in state.items() if k in now}
     inner = state["stance.0.weight"]
     missing = now["stance.0.weight"].shape[1] - inner.shape[1]
     state["stance.0.weight"] = torch.cat([inner, inner.new_zeros(len(inner), missing)], 1)

@@ -19,6 +19,7 @@ from pathlib import Path
 import data as D
 import plain
 import pool
+from lexicon import NAMES, Lexicon, hiding
 
 
 def collate(items, pad):
@@ -68,15 +69,15 @@ def bf16():
 def entity_step(model, tok, items):
     import torch
     from model import entity_loss
-    ids, mask, case, tags = collate(items, tok.pad_token_id)
+    ids, mask, types, tags = collate(items, tok.pad_token_id)
     with bf16():
-        logits = model.entity(model.dropout(model(ids, mask, case)))
+        logits = model.entity(model.dropout(model(ids, mask, types)))
     return entity_loss(logits, tags)
 
 
 def train_entities(a, tok, model, rng):
     import torch
-    items = D.encode_sentences(tok, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 2])
+    items = D.encode_sentences(tok, a.lexicon, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 2], rng)
     steps = a.epochs * len(budget_batches(items, 2048, rng))
     opt, sched = optimizer(model, steps, a.lr, 1e-3)
     for epoch in range(a.epochs):
@@ -115,8 +116,8 @@ def hidden_states(model, tok, windows):
         batches[-1].append(k)
     with bf16():  # once around all batches: it keeps the weights that it has converted
         for batch in batches:
-            ids, mask, case, _ = collate([(windows[k]["ids"], windows[k]["case"], windows[k]["tags"]) for k in batch], tok.pad_token_id)
-            for k, x in zip(batch, model(ids, mask, case).float()):
+            ids, mask, types, _ = collate([(windows[k]["ids"], windows[k]["types"], windows[k]["tags"]) for k in batch], tok.pad_token_id)
+            for k, x in zip(batch, model(ids, mask, types).float()):
                 out[k] = x[:len(windows[k]["ids"])]
     return out
 
@@ -206,11 +207,11 @@ def drawn(a, files, variety, rng):
 def train_joint(a, tok, model, rng):
     import torch
     files = [D.read_documents(f) for f in a.docs]
-    tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
+    tune = [D.encode_document(tok, a.lexicon, d) for f in files for d in f if D.is_tune(d)]
     files = [[d for d in f if not D.is_tune(d)] for f in files]
     variety = variety_of(a, [d for f in files for d in f])
     per_epoch = sum(min(len(f), most) for f, most in zip(files, a.sample)) + a.feeds + a.plain
-    aux = D.encode_sentences(tok, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3])
+    aux = D.encode_sentences(tok, a.lexicon, [s for v in D.public_sentences(a.data).values() for s in v if len(s[0]) > 3], rng)
     aux_batches, used = budget_batches(aux, 512, rng), 0
     size = a.batch
     steps = a.epochs * (per_epoch // size + 1)
@@ -218,7 +219,7 @@ def train_joint(a, tok, model, rng):
     print(f"{per_epoch} documents an epoch, {len(tune)} held out, {sum(map(len, variety['names'].values()))} names for swapping", flush=True)
     for epoch in range(a.epochs):
         t0, tot = time.time(), collections.Counter()
-        docs = [D.encode_document(tok, d, rng.choice((96, 160, 256, 256))) for d in drawn(a, files, variety, rng)]
+        docs = [D.encode_document(tok, a.lexicon, d, rng.choice((96, 160, 256, 256)), hiding(rng)) for d in drawn(a, files, variety, rng)]
         rng.shuffle(docs)
         for b in range(0, len(docs), size):
             model.train()
@@ -305,7 +306,7 @@ def label(a, tok, model, rng):
     model.eval()
     out, t0 = [], time.time()
     for b in range(0, len(docs), 32):
-        batch = [D.encode_document(tok, d, most) for d, most in docs[b:b + 32]]
+        batch = [D.encode_document(tok, a.lexicon, d, most, hiding(rng)) for d, most in docs[b:b + 32]]
         with torch.inference_mode():
             states = hidden_states(model, tok, [w for d in batch for w in d["windows"]])
             at = 0
@@ -328,7 +329,7 @@ def label(a, tok, model, rng):
 def train_distil(a, tok, model, rng):
     import torch
     files = [D.read_documents(f) for f in a.docs]
-    tune = [D.encode_document(tok, d) for f in files for d in f if D.is_tune(d)]
+    tune = [D.encode_document(tok, a.lexicon, d) for f in files for d in f if D.is_tune(d)]
     docs, size = torch.load(a.labels, weights_only=False), a.batch
     opt, sched = optimizer(model, a.epochs * (len(docs) // size + 1), a.lr, a.head_lr or 3 * a.lr)
     print(f"{len(docs)} documents, {len(tune)} held out: {held_out(model, tok, tune)}", flush=True)
@@ -353,7 +354,7 @@ def train_distil(a, tok, model, rng):
 def score(a, tok, model, rng):
     """Prints what `held_out` measures on each of the files."""
     for f in a.docs:
-        docs = [D.encode_document(tok, d) for d in D.read_documents(f)]
+        docs = [D.encode_document(tok, a.lexicon, d) for d in D.read_documents(f)]
         print(f"{f}: {len(docs)} documents: {held_out(model, tok, docs)}", flush=True)
 
 
@@ -398,6 +399,7 @@ def main():
     p.add_argument("what", choices=["entities", "joint", "label", "distil", "score", "tune", "calibrate"])
     p.add_argument("--encoder")
     p.add_argument("--tokenizer", help="folder of the tokenizer, if not the encoder's")
+    p.add_argument("--names", default=NAMES, help="list of known names, as `lexicon.py` writes it")
     p.add_argument("--data")
     p.add_argument("--init")
     p.add_argument("--docs", nargs="+", default=[])
@@ -408,6 +410,7 @@ def main():
     p.add_argument("--labels", help="what `label` wrote")
     p.add_argument("--texts", type=int, default=800, help="runs of newswire, and feeds of headlines, for the teacher to label")
     p.add_argument("--every", type=int, default=3, help="one in so many sentences of NewsMTSC is labelled")
+    p.add_argument("--seed", type=int, default=0, help="of the order of documents, their variation and dropout")
     p.add_argument("--batch", type=int, default=6, help="documents in a step")
     p.add_argument("--head-lr", type=float, help="learning rate of the heads; three times the encoder's if not given")
     p.add_argument("--around", type=float, default=0.25, help="share of documents that get other text before or after them")
@@ -429,9 +432,10 @@ def main():
     import torch
     from transformers import AutoTokenizer
     from model import Stancewire
-    torch.manual_seed(0)
-    rng = random.Random(0)
+    torch.manual_seed(a.seed)
+    rng = random.Random(a.seed)
     tok = AutoTokenizer.from_pretrained(a.tokenizer or a.encoder)
+    a.lexicon = Lexicon(a.names)
     model = Stancewire(a.encoder)
     if a.init:
         load(model, a.init)
