@@ -14,7 +14,7 @@ use stancewire::engine::kernel::probe::Workload;
 use stancewire::engine::model_file::Model;
 use stancewire::engine::{EngineSource, Hidden};
 use stancewire::text::window::{SentenceRows, Window};
-use stancewire::text::wordpiece::LetterCase;
+use stancewire::text::wordpiece::TokenType;
 
 const STORY: &str = include_str!("../corpus/samples/chinese-tech-leaves-russia.txt");
 /// Tokens that a product is over: a block of the encoder.
@@ -36,7 +36,7 @@ fn kernels() -> impl Iterator<Item = Kernel> {
 
 fn window(len: usize) -> Window {
     let rows = SentenceRows { sentence: 0, rows: 1..len - 1 };
-    Window::from_tokens((0..len as u32).map(|id| 2000 + 7 * id).collect(), vec![LetterCase::Lower; len], vec![rows])
+    Window::from_tokens((0..len as u32).map(|id| 2000 + 7 * id).collect(), vec![TokenType::FRAME; len], vec![rows])
 }
 
 fn product(bencher: Bencher<'_, '_>, kernel: Kernel, inputs: usize, outputs: usize, gelu: bool) {

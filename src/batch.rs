@@ -79,6 +79,7 @@ pub fn plan_batches(windows: &[&Window], budget_tokens: usize) -> Vec<Vec<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::lexicon::NameKind;
     use crate::text::window::{SentenceRows, SpecialTokens};
     use crate::text::wordpiece::{LetterCase, WordPieces};
 
@@ -86,6 +87,7 @@ mod tests {
         let pieces = WordPieces {
             ids: vec![7; len],
             cases: vec![LetterCase::Lower; len],
+            kinds: vec![NameKind::Unknown; len],
             spans: vec![crate::document::ByteSpan::new(0, 1); len],
             words: vec![0; len],
         };

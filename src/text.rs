@@ -1,6 +1,7 @@
-//! Document → windows, in four steps: [`sentence`] spans, [`wordpiece`]s with spans and letter case, [`window`]s; with
-//! [`normalize`] saying which characters the model sees.
+//! Document → windows: [`sentence`] spans, [`wordpiece`]s with spans and letter case, known names of a [`lexicon`],
+//! [`window`]s; with [`normalize`] saying which characters the model sees.
 
+pub mod lexicon;
 pub mod normalize;
 pub mod sentence;
 pub mod window;
@@ -9,12 +10,14 @@ pub mod wordpiece;
 use tokenizers::Tokenizer;
 
 use crate::document::ByteSpan;
+use lexicon::{Lexicon, LexiconError};
 use window::{SpecialTokens, Window};
 use wordpiece::WordPieces;
 
-/// A tokenizer with the limits that go with a model.
+/// A tokenizer with the names and the limits that go with a model.
 pub struct TextEncoder {
     tokenizer: Tokenizer,
+    lexicon: Lexicon,
     special: SpecialTokens,
     max_tokens: usize,
 }
@@ -56,7 +59,17 @@ impl TextEncoder {
         tokenizer.set_encode_special_tokens(true);
         let id = |token| tokenizer.token_to_id(token).ok_or(TokenizerError::NoSpecialToken(token));
         let special = SpecialTokens { cls: id("[CLS]")?, sep: id("[SEP]")? };
-        Ok(TextEncoder { tokenizer, special, max_tokens })
+        Ok(TextEncoder { tokenizer, lexicon: Lexicon::default(), special, max_tokens })
+    }
+
+    /// The same with a list of known names, as [`Lexicon::read`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`LexiconError`] if a line of the list has another form.
+    pub fn with_names(mut self, list: &str) -> Result<Self, LexiconError> {
+        self.lexicon = Lexicon::read(list)?;
+        Ok(self)
     }
 
     /// Rows that a word embedding needs: one more than the largest id. Ids may have gaps.
@@ -72,7 +85,7 @@ impl TextEncoder {
     /// The tokenizer's own error, which a vocabulary with an unknown-word entry never yields.
     pub fn encode(&self, text: &str) -> Result<EncodedText, tokenizers::Error> {
         let sentences = sentence::sentence_spans(text);
-        let (pieces, sentence_pieces) = wordpiece::encode(&self.tokenizer, text, &sentences)?;
+        let (pieces, sentence_pieces) = wordpiece::encode(&self.tokenizer, &self.lexicon, text, &sentences)?;
         let windows = window::plan_windows(&pieces, &sentence_pieces, self.max_tokens, self.special);
         Ok(EncodedText { sentences, pieces, windows })
     }

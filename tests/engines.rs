@@ -13,7 +13,7 @@ use stancewire::engine::{EngineError, EngineSource, Hidden};
 use stancewire::mention::EntityHead;
 use stancewire::stance::{Presence, StanceHead};
 use stancewire::text::window::{SentenceRows, Window};
-use stancewire::text::wordpiece::LetterCase;
+use stancewire::text::wordpiece::TokenType;
 
 use crate::random_models::{ODD_SHAPES, random_model, random_windows};
 
@@ -29,7 +29,7 @@ struct Reference {
 #[derive(Deserialize)]
 struct ReferenceWindow {
     ids: Vec<u32>,
-    cases: Vec<u8>,
+    types: Vec<u8>,
     sentences: Vec<[usize; 2]>,
     companies: Vec<Vec<[usize; 2]>>,
 }
@@ -39,10 +39,10 @@ fn model() -> Arc<Model> {
 }
 
 fn window(reference: &ReferenceWindow) -> Window {
-    let cases = reference.cases.iter().map(|&case| LetterCase::ALL[usize::from(case)]).collect();
+    let types = reference.types.iter().map(|&number| TokenType::from_number(number.into())).collect();
     let parts = reference.sentences.iter().enumerate();
     let parts = parts.map(|(sentence, &[start, end])| SentenceRows { sentence, rows: start..end }).collect();
-    Window::from_tokens(reference.ids.clone(), cases, parts)
+    Window::from_tokens(reference.ids.clone(), types, parts)
 }
 
 fn fixture() -> (Reference, Vec<u8>) {
@@ -136,7 +136,7 @@ fn a_window_or_a_token_beyond_the_model_is_an_error() {
     let of = |len: usize, id: u32| {
         window(&ReferenceWindow {
             ids: vec![id; len],
-            cases: vec![0; len],
+            types: vec![0; len],
             sentences: vec![[1, len - 1]],
             companies: Vec::new(),
         })
@@ -266,7 +266,7 @@ fn a_damaged_model_folder_is_told_apart_from_a_missing_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = Model::open(folder.path());
     assert!(matches!(missing, Err(ModelError::Read { .. })));
-    for name in ["model.json", "config.json", "tokenizer.json", "model.safetensors"] {
+    for name in ["model.json", "config.json", "tokenizer.json", "names.tsv", "model.safetensors"] {
         std::fs::copy(source.join(name), folder.path().join(name)).expect("copies");
     }
     let change = |name: &str, from: &str, to: &str| {
@@ -282,6 +282,9 @@ fn a_damaged_model_folder_is_told_apart_from_a_missing_one() {
     assert!(change("config.json", "1536", "1537").contains("has shape"));
     assert!(change("model.json", "\"none\"", "\"nothing\"").contains("`labels` must be"));
     assert!(change("config.json", "{", "").contains("does not describe"));
+    assert!(change("config.json", "\"type_vocab_size\": 36", "\"type_vocab_size\": 4").contains("but the model has a"));
+    assert!(change("names.tsv", "C\t", "X\t").contains("`names.tsv` of the model cannot be used"));
+    assert!(change("names.tsv", "C\tLenovo", "A\tLenovo").contains("the SHA-256 of `names.tsv`"));
     assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 6,").contains("must be a multiple of 4"));
     assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 8,").contains("lacks a tensor"));
     let mut bytes = std::fs::read(source.join("model.safetensors")).expect("bytes");

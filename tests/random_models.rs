@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stancewire::engine::model_file::Model;
 use stancewire::text::window::{SentenceRows, Window};
-use stancewire::text::wordpiece::LetterCase;
+use stancewire::text::wordpiece::TokenType;
 
 /// Shape of a random model.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,9 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> Arc<Model> {
     fs::write(folder.path().join("config.json"), config.to_string()).expect("writes");
     fs::write(folder.path().join("model.json"), card.to_string()).expect("writes");
     fs::write(folder.path().join("model.safetensors"), weights).expect("writes");
-    fs::copy(embedded.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copies");
+    for name in ["tokenizer.json", "names.tsv"] {
+        fs::copy(embedded.join(name), folder.path().join(name)).expect("copies");
+    }
     Arc::new(Model::open(folder.path()).expect("a model of its own configuration"))
 }
 
@@ -95,7 +97,7 @@ impl RandomTensors {
 fn random_weights(shape: Shape, random: fastrand::Rng) -> Vec<u8> {
     let (width, inner) = (shape.width(), shape.intermediate);
     let mut all = RandomTensors { random, tensors: Vec::new() };
-    for (name, rows) in [("word", 30_522), ("position", shape.positions), ("token_type", 4)] {
+    for (name, rows) in [("word", 30_522), ("position", shape.positions), ("token_type", TokenType::COUNT)] {
         all.add(&format!("bert.embeddings.{name}_embeddings.weight"), &[rows, width], 0.0, 0.5);
     }
     all.norm("bert.embeddings.LayerNorm", width);
@@ -129,6 +131,6 @@ pub(crate) fn random_windows(lengths: &[usize], seed: u64) -> Vec<Window> {
 fn random_window(len: usize, random: &mut fastrand::Rng) -> Window {
     let mut ids: Vec<u32> = (0..len).map(|_| random.u32(1000..30_522)).collect();
     (ids[0], ids[len - 1]) = (101, 102);
-    let cases = (0..len).map(|_| LetterCase::ALL[random.usize(..4)]).collect();
-    Window::from_tokens(ids, cases, vec![SentenceRows { sentence: 0, rows: 1..len - 1 }])
+    let types = (0..len).map(|_| TokenType::from_number(random.usize(..TokenType::COUNT))).collect();
+    Window::from_tokens(ids, types, vec![SentenceRows { sentence: 0, rows: 1..len - 1 }])
 }

@@ -38,4 +38,5 @@ card = json.loads((source / "model.json").read_text())
 card.update(name=f"random-{layers}x{hidden}", weights_sha256=hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest())
 (out / "model.json").write_text(json.dumps(card))
 (out / "config.json").write_text(json.dumps(config))
-shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
+for name in ("tokenizer.json", "names.tsv"):
+    shutil.copyfile(source / name, out / name)

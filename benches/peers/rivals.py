@@ -69,11 +69,11 @@ def read_windows(path, part, parts):
 
 def padded(batch):
     longest = len(batch[0]["ids"])
-    ids, mask, cases = (np.zeros((len(batch), longest), np.int64) for _ in range(3))
+    ids, mask, types = (np.zeros((len(batch), longest), np.int64) for _ in range(3))
     for row, window in enumerate(batch):
         n = len(window["ids"])
-        ids[row, :n], mask[row, :n], cases[row, :n] = window["ids"], 1, window["cases"]
-    return ids, mask, cases
+        ids[row, :n], mask[row, :n], types[row, :n] = window["ids"], 1, window["types"]
+    return ids, mask, types
 
 
 def torch_rival(model_dir, dtype):
@@ -81,9 +81,9 @@ def torch_rival(model_dir, dtype):
 
     model = bert(model_dir).to(getattr(torch, dtype))
 
-    def run(ids, mask, cases):
+    def run(ids, mask, types):
         with torch.inference_mode():
-            return model(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(cases)).last_hidden_state
+            return model(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)).last_hidden_state
 
     return run
 
@@ -95,8 +95,8 @@ def onnx_rival(path):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda ids, mask, cases: session.run(
-        ["last_hidden_state"], {"input_ids": ids, "attention_mask": mask, "token_type_ids": cases})
+    return lambda ids, mask, types: session.run(
+        ["last_hidden_state"], {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
 
 
 def serve(name, windows, onnx_dir, model_dir, batch, part, parts):

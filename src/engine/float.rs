@@ -95,7 +95,7 @@ struct Encoder {
     config: EncoderConfig,
     words: StoredMatrix,
     positions: Array2<f32>,
-    cases: Array2<f32>,
+    types: Array2<f32>,
     norm: Norm,
     bias: Option<PositionBias>,
     layers: Vec<Layer>,
@@ -116,7 +116,7 @@ impl Encoder {
                 config.max_position_embeddings,
                 width,
             )?,
-            cases: tensors.matrix(&embedding("token_type_embeddings.weight"), config.type_vocab_size, width)?,
+            types: tensors.matrix(&embedding("token_type_embeddings.weight"), config.type_vocab_size, width)?,
             norm: Norm::read(tensors, &embedding("LayerNorm"), config)?,
             bias: PositionBias::read(config, tensors, 1.0)?,
             layers,
@@ -136,10 +136,10 @@ impl Encoder {
     fn embed(&self, window: &Window) -> Array2<f32> {
         let mut x = self.positions.slice(s![..window.len(), ..]).to_owned();
         let mut word = Array1::zeros(x.ncols());
-        for (mut row, (&id, &case)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.cases())) {
+        for (mut row, (&id, kind)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.types())) {
             self.words.read_row(id as usize, word.as_slice_mut().expect("a new array is contiguous"));
             row += &word;
-            row += &self.cases.row(case as usize);
+            row += &self.types.row(kind.number());
         }
         self.norm.apply(&mut x);
         x

@@ -74,7 +74,7 @@ struct Encoder<S: Simd> {
     config: EncoderConfig,
     words: StoredMatrix,
     positions: Vec<f32>,
-    cases: Vec<f32>,
+    types: Vec<f32>,
     norm: Norm,
     bias: Option<PositionBias>,
     layers: Vec<Layer<S>>,
@@ -91,7 +91,7 @@ impl<S: Simd> Encoder<S> {
             config: config.clone(),
             words: Model::stored_matrix(model, words, config.vocab_size, width)?,
             positions: table("position", config.max_position_embeddings)?,
-            cases: table("token_type", config.type_vocab_size)?,
+            types: table("token_type", config.type_vocab_size)?,
             norm: norm(tensors, "bert.embeddings.LayerNorm", config)?,
             bias: PositionBias::read(config, tensors, std::f32::consts::LOG2_E)?,
             layers: (0..config.num_hidden_layers)
@@ -209,14 +209,14 @@ impl<S: Simd> Encoder<S> {
         let rows = windows.iter().map(|w| w.len()).sum();
         buffers.x.clear();
         buffers.x.resize(rows * stride, 0.0);
-        let tokens = windows.iter().flat_map(|w| w.ids().iter().zip(w.cases()).enumerate());
-        for (x, (position, (&id, &case))) in buffers.x.chunks_exact_mut(stride).zip(tokens) {
+        let tokens = windows.iter().flat_map(|w| w.ids().iter().zip(w.types()).enumerate());
+        for (x, (position, (&id, kind))) in buffers.x.chunks_exact_mut(stride).zip(tokens) {
             let x = &mut x[..width];
             self.words.read_row(id as usize, x);
             let positions = &self.positions[position * width..][..width];
-            let cases = &self.cases[case as usize * width..][..width];
-            for ((x, position), case) in x.iter_mut().zip(positions).zip(cases) {
-                *x = (*x + position) + case;
+            let types = &self.types[kind.number() * width..][..width];
+            for ((x, position), kind) in x.iter_mut().zip(positions).zip(types) {
+                *x = (*x + position) + kind;
             }
         }
         let Buffers { x, quantized, .. } = buffers;

@@ -2,7 +2,8 @@
 //!
 //! A folder holds `model.json` (what the model is), `config.json` (shape of the encoder, in Hugging Face's form),
 //! `tokenizer.json` and `model.safetensors` (f16, f32 or bf16; names as Hugging Face has them, under `bert.`, and the
-//! heads `entity`, `query`, `key`, `value`, `stance.0`, `stance.3`).
+//! heads `entity`, `query`, `key`, `value`, `stance.0`, `stance.3`); `names.tsv`, if the encoder has token types for
+//! known names.
 
 use std::borrow::Cow;
 use std::fs;
@@ -21,6 +22,8 @@ use sha2::{Digest, Sha256};
 use crate::engine::kernel::Kernel;
 use crate::engine::kernel::dense::Dense;
 use crate::engine::linear::Linear;
+use crate::text::lexicon::LexiconError;
+use crate::text::wordpiece::{LetterCase, TokenType};
 use crate::text::{TextEncoder, TokenizerError};
 
 /// Entity tags in the order of the entity head's columns.
@@ -54,6 +57,9 @@ pub enum ModelError {
     /// The tokenizer cannot be used.
     #[error("`tokenizer.json` of the model cannot be used")]
     Tokenizer(#[from] TokenizerError),
+    /// The list of known names cannot be used.
+    #[error("`names.tsv` of the model cannot be used")]
+    Names(#[from] LexiconError),
     /// The weights are no safetensors file, or lack a tensor.
     #[error("`model.safetensors` is damaged or lacks a tensor")]
     Tensors(#[from] safetensors::SafeTensorError),
@@ -75,9 +81,11 @@ pub enum ModelError {
         /// Type in the file.
         dtype: Dtype,
     },
-    /// The weights are not the ones that `model.json` describes.
-    #[error("the weights' SHA-256 is {found}, but `model.json` says {expected}")]
+    /// A file is not the one that `model.json` describes.
+    #[error("the SHA-256 of `{file}` is {found}, but `model.json` says {expected}")]
     Hash {
+        /// `model.safetensors` or `names.tsv`.
+        file: &'static str,
         /// Hash of the file.
         found: String,
         /// Hash in the description.
@@ -110,6 +118,9 @@ pub struct ModelCard {
     pub labels: Labels,
     /// SHA-256 of `model.safetensors`, lower-case hexadecimal.
     pub weights_sha256: String,
+    /// SHA-256 of `names.tsv`, if there is one.
+    #[serde(default)]
+    pub names_sha256: Option<String>,
 }
 
 /// What is fitted on documents that were not trained on.
@@ -146,7 +157,7 @@ pub struct EncoderConfig {
     pub intermediate_size: usize,
     /// Rows of the position embedding: the longest window.
     pub max_position_embeddings: usize,
-    /// Rows of the token-type embedding; 4, one per letter case.
+    /// Rows of the token-type embedding: 4, one per letter case, or 36, one per letter case and kind of known name.
     pub type_vocab_size: usize,
     /// Added to the variance in layer normalization.
     pub layer_norm_eps: f32,
@@ -183,6 +194,7 @@ impl Model {
             include_bytes!("../../models/stancewire-small/model.json"),
             include_bytes!("../../models/stancewire-small/config.json"),
             include_bytes!("../../models/stancewire-small/tokenizer.json"),
+            Some(include_bytes!("../../models/stancewire-small/names.tsv")),
             Cow::Borrowed(include_bytes!("../../models/stancewire-small/model.safetensors")),
         )
     }
@@ -198,10 +210,19 @@ impl Model {
             fs::read(&path).map_err(|source| ModelError::Read { path, source })
         };
         let (card, config, tokenizer) = (read("model.json")?, read("config.json")?, read("tokenizer.json")?);
-        let model = Model::from_parts(&card, &config, &tokenizer, Cow::Owned(read("model.safetensors")?))?;
-        let found = model.weights_hash();
-        if found != model.card.weights_sha256 {
-            return Err(ModelError::Hash { found, expected: model.card.weights_sha256 });
+        let path = folder.join("names.tsv");
+        let names = path.exists().then(|| read("names.tsv")).transpose()?;
+        let weights = Cow::Owned(read("model.safetensors")?);
+        let model = Model::from_parts(&card, &config, &tokenizer, names.as_deref(), weights)?;
+        let hashes = [
+            ("model.safetensors", Some(model.weights_hash()), Some(&model.card.weights_sha256)),
+            ("names.tsv", names.as_deref().map(sha256), model.card.names_sha256.as_ref()),
+        ];
+        for (file, found, expected) in hashes {
+            if found.as_ref() != expected {
+                let or_none = |hash: Option<&String>| hash.map_or("none", String::as_str).to_owned();
+                return Err(ModelError::Hash { file, found: or_none(found.as_ref()), expected: or_none(expected) });
+            }
         }
         Ok(model)
     }
@@ -210,17 +231,30 @@ impl Model {
         card: &[u8],
         config: &[u8],
         tokenizer: &[u8],
+        names: Option<&[u8]>,
         weights: Cow<'static, [u8]>,
     ) -> Result<Self, ModelError> {
         let json = |file| move |source| ModelError::Json { file, source };
         let card: ModelCard = serde_json::from_slice(card).map_err(json("model.json"))?;
         let config: EncoderConfig = serde_json::from_slice(config).map_err(json("config.json"))?;
         check(&card, &config)?;
-        let text = TextEncoder::from_bytes(tokenizer, card.max_tokens)?;
+        let mut text = TextEncoder::from_bytes(tokenizer, card.max_tokens)?;
         if text.vocabulary_size() > config.vocab_size {
             let problem =
                 format!("`vocab_size` {} is less than the tokenizer's {}", config.vocab_size, text.vocabulary_size());
             return Err(ModelError::Unsupported { file: "config.json", problem });
+        }
+        match (names, config.type_vocab_size == TokenType::COUNT) {
+            (Some(names), true) => text = text.with_names(&String::from_utf8_lossy(names))?,
+            (None, false) => {}
+            (names, _) => {
+                let problem = format!(
+                    "`type_vocab_size` is {}, but the model has {} `names.tsv`",
+                    config.type_vocab_size,
+                    names.map_or("no", |_| "a")
+                );
+                return Err(ModelError::Unsupported { file: "config.json", problem });
+            }
         }
         Ok(Model { card, config, text, weights })
     }
@@ -253,7 +287,7 @@ impl Model {
     /// SHA-256 of the weights, lower-case hexadecimal.
     #[must_use]
     pub fn weights_hash(&self) -> String {
-        Sha256::digest(&self.weights).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256(&self.weights)
     }
 
     /// The matrix `name`, left where it is in the weights.
@@ -304,6 +338,11 @@ impl StoredMatrix {
     }
 }
 
+/// SHA-256, lower-case hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn check(card: &ModelCard, config: &EncoderConfig) -> Result<(), ModelError> {
     let bad = |file, problem: String| Err(ModelError::Unsupported { file, problem });
     if card.labels.entities != ENTITY_TAGS || card.labels.sentences != SENTENCE_CLASSES {
@@ -330,8 +369,12 @@ fn check(card: &ModelCard, config: &EncoderConfig) -> Result<(), ModelError> {
         let problem = "`relative_attention_num_buckets` must be a multiple of 4".to_owned();
         return bad("config.json", problem);
     }
-    if config.type_vocab_size != 4 {
-        let problem = format!("`type_vocab_size` is {}; the letter case needs 4", config.type_vocab_size);
+    if ![LetterCase::ALL.len(), TokenType::COUNT].contains(&config.type_vocab_size) {
+        let problem = format!(
+            "`type_vocab_size` is {}; letter case needs 4, letter case and known names {}",
+            config.type_vocab_size,
+            TokenType::COUNT
+        );
         return bad("config.json", problem);
     }
     if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {

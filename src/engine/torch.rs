@@ -1,6 +1,6 @@
 //! The encoder by `rust-bert` on libtorch: an independent judge of the embedded engines, and the way to a GPU.
 //!
-//! The very same weights run through the embeddings and the encoder of `rust_bert::bert`; token ids, letter cases and
+//! The very same weights run through the embeddings and the encoder of `rust_bert::bert`; token ids, their types and
 //! windows are ours. Windows of similar lengths are padded together; a mask, which is added to the scores of attention, keeps
 //! the padding out of it, and carries the biases of relative positions where a model has them.
 
@@ -215,7 +215,7 @@ impl Network {
     fn run(&self, padded: &Padded) -> Result<Vec<f32>, EngineError> {
         let shape = [padded.windows, padded.longest].map(|n| i64::try_from(n).expect("a batch that fits in memory"));
         let tensor = |values: &[i64]| Tensor::from_slice(values).reshape(shape).to_device(self.device);
-        let (ids, cases, mask) = (tensor(&padded.ids), tensor(&padded.cases), tensor(&padded.mask));
+        let (ids, types, mask) = (tensor(&padded.ids), tensor(&padded.types), tensor(&padded.mask));
         let length = shape[1];
         let padding = (mask.to_kind(self.kind).unsqueeze(1).unsqueeze(1) - 1.0) * MASKED;
         let mask = match &self.bias {
@@ -224,7 +224,7 @@ impl Network {
         };
         let failed = |error: &dyn std::error::Error| device_error(self.device, error);
         let forward = || {
-            let embedded = self.embeddings.forward_t(Some(&ids), Some(&cases), None, None, false)?;
+            let embedded = self.embeddings.forward_t(Some(&ids), Some(&types), None, None, false)?;
             Ok::<_, rust_bert::RustBertError>(self.encoder.forward_t(&embedded, Some(&mask), None, None, false))
         };
         let hidden = tch::no_grad(forward).map_err(|e| failed(&e))?.hidden_state;
@@ -247,7 +247,7 @@ struct Padded {
     windows: usize,
     longest: usize,
     ids: Vec<i64>,
-    cases: Vec<i64>,
+    types: Vec<i64>,
     /// 1 for tokens, 0 for padding.
     mask: Vec<i64>,
 }
@@ -257,11 +257,11 @@ impl Padded {
         let longest = windows.iter().map(|w| w.len()).max().unwrap_or(0);
         let empty = vec![0; windows.len() * longest];
         let mut padded =
-            Padded { windows: windows.len(), longest, ids: empty.clone(), cases: empty.clone(), mask: empty };
+            Padded { windows: windows.len(), longest, ids: empty.clone(), types: empty.clone(), mask: empty };
         for (row, window) in windows.iter().enumerate() {
-            for (at, (&id, &case)) in window.ids().iter().zip(window.cases()).enumerate() {
+            for (at, (&id, kind)) in window.ids().iter().zip(window.types()).enumerate() {
                 let place = row * longest + at;
-                (padded.ids[place], padded.cases[place], padded.mask[place]) = (i64::from(id), case as i64, 1);
+                (padded.ids[place], padded.types[place], padded.mask[place]) = (i64::from(id), kind.number() as i64, 1);
             }
         }
         padded

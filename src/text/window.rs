@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::text::wordpiece::{LetterCase, WordPieces};
+use crate::text::wordpiece::{TokenType, WordPieces};
 
 /// Ids of the tokens that frame every window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct SentenceRows {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
     ids: Vec<u32>,
-    cases: Vec<LetterCase>,
+    types: Vec<TokenType>,
     first_piece: usize,
     sentences: Vec<SentenceRows>,
 }
@@ -42,27 +42,28 @@ impl Window {
     /// If `sentences` is empty, does not rise, or leaves the rows `1..=range.len()`.
     #[must_use]
     pub fn new(pieces: &WordPieces, range: Range<usize>, sentences: Vec<SentenceRows>, special: SpecialTokens) -> Self {
-        let plain = [LetterCase::Lower];
         let ids = [&[special.cls], &pieces.ids[range.clone()], &[special.sep]].concat();
-        let cases = [&plain[..], &pieces.cases[range.clone()], &plain[..]].concat();
-        Window { first_piece: range.start, ..Window::from_tokens(ids, cases, sentences) }
+        let frame = std::iter::once(TokenType::FRAME);
+        let inner = range.clone().map(|at| pieces.token_type(at));
+        let types = frame.clone().chain(inner).chain(frame).collect();
+        Window { first_piece: range.start, ..Window::from_tokens(ids, types, sentences) }
     }
 
     /// A window of tokens that are there already, special ones included, over the first pieces of its text.
     ///
     /// # Panics
     ///
-    /// As [`Window::new`], and if there are not as many cases as ids.
+    /// As [`Window::new`], and if there are not as many types as ids.
     #[must_use]
-    pub fn from_tokens(ids: Vec<u32>, cases: Vec<LetterCase>, sentences: Vec<SentenceRows>) -> Self {
-        assert_eq!(ids.len(), cases.len(), "one letter case per token");
+    pub fn from_tokens(ids: Vec<u32>, types: Vec<TokenType>, sentences: Vec<SentenceRows>) -> Self {
+        assert_eq!(ids.len(), types.len(), "one type per token");
         let mut free = 1;
         for part in &sentences {
             assert!(part.rows.start >= free && part.rows.end > part.rows.start, "sentences of a window overlap");
             free = part.rows.end;
         }
         assert!((2..ids.len()).contains(&free), "a window's sentences must lie inside it");
-        Window { ids, cases, first_piece: 0, sentences }
+        Window { ids, types, first_piece: 0, sentences }
     }
 
     /// Vocabulary ids, one per row.
@@ -73,8 +74,8 @@ impl Window {
 
     /// Token types, one per row.
     #[must_use]
-    pub fn cases(&self) -> &[LetterCase] {
-        &self.cases
+    pub fn types(&self) -> &[TokenType] {
+        &self.types
     }
 
     /// Number of rows, special tokens included.
@@ -194,6 +195,8 @@ fn best_cut(pieces: &WordPieces, range: Range<usize>) -> usize {
 mod tests {
     use super::*;
     use crate::document::ByteSpan;
+    use crate::text::lexicon::NameKind;
+    use crate::text::wordpiece::LetterCase;
     use proptest::prelude::*;
 
     const FRAME: SpecialTokens = SpecialTokens { cls: 101, sep: 102 };
@@ -206,6 +209,7 @@ mod tests {
                 let at = pieces.len();
                 pieces.ids.push(1000 + u32::try_from(at).expect("small"));
                 pieces.cases.push(LetterCase::Lower);
+                pieces.kinds.push(NameKind::Unknown);
                 pieces.spans.push(ByteSpan::new(at, at + 1));
                 pieces.words.push(u32::try_from(word).expect("small"));
             }
@@ -215,7 +219,8 @@ mod tests {
 
     #[test]
     fn fills_a_window_with_whole_sentences() {
-        let pieces = pieces(&[1; 20]);
+        let mut pieces = pieces(&[1; 20]);
+        (pieces.cases[0], pieces.kinds[0]) = (LetterCase::Capitals, NameKind::Ambiguous);
         let windows = plan_windows(&pieces, &[0..4, 4..8, 8..8, 8..20], 14, FRAME);
         assert_eq!(windows.len(), 2);
         assert_eq!(windows[0].len(), 10);
@@ -223,6 +228,8 @@ mod tests {
         assert_eq!((windows[1].len(), windows[1].piece(1)), (14, 8));
         assert_eq!(windows[0].ids()[..2], [101, 1000]);
         assert_eq!(windows[0].ids()[9], 102);
+        let types: Vec<usize> = windows[0].types().iter().map(|t| t.number()).collect();
+        assert_eq!(types, [0, 2 + 4 * 2, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Text → word pieces with their spans and letter case.
+//! Text → word pieces with their spans, letter case and known names.
 //!
 //! The `tokenizers` crate does the cutting, sentence by sentence: sentences end at white space, so the pieces are those
 //! of the whole text, and memory stays small for a text of any length. A stretch without a break longer than
@@ -10,9 +10,10 @@ use tokenizers::Tokenizer;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::document::ByteSpan;
+use crate::text::lexicon::{Lexicon, NameKind};
 use crate::text::normalize::{is_accent, is_blank, is_deleted};
 
-/// Letter case of a word, the token type of its pieces.
+/// Letter case of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum LetterCase {
@@ -50,6 +51,39 @@ impl LetterCase {
     }
 }
 
+/// What the encoder is told of a piece beside its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenType {
+    /// Letter case of its word.
+    pub case: LetterCase,
+    /// The known name that it belongs to.
+    pub kind: NameKind,
+}
+
+impl TokenType {
+    /// How many there are with known names; [`LetterCase::ALL`] are those without.
+    pub const COUNT: usize = LetterCase::ALL.len() * NameKind::ALL.len();
+    /// The type of `[CLS]` and `[SEP]`.
+    pub const FRAME: TokenType = TokenType { case: LetterCase::Lower, kind: NameKind::Unknown };
+
+    /// Its row of the token-type embedding: letter case plus four times the kind.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.case as usize + LetterCase::ALL.len() * self.kind as usize
+    }
+
+    /// The type with this number.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    pub fn from_number(number: usize) -> TokenType {
+        let cases = LetterCase::ALL.len();
+        TokenType { case: LetterCase::ALL[number % cases], kind: NameKind::ALL[number / cases] }
+    }
+}
+
 /// The word pieces of a text, in order; the vectors run in parallel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WordPieces {
@@ -57,6 +91,8 @@ pub struct WordPieces {
     pub ids: Vec<u32>,
     /// Letter case of the word that the piece belongs to.
     pub cases: Vec<LetterCase>,
+    /// The known name that the piece belongs to.
+    pub kinds: Vec<NameKind>,
     /// The characters under each piece. Several pieces may share one character (a decomposed syllable).
     pub spans: Vec<ByteSpan>,
     /// Number of the piece's word in the text; rises by one from word to word. Punctuation marks are words.
@@ -76,6 +112,12 @@ impl WordPieces {
         self.ids.is_empty()
     }
 
+    /// Token type of piece `at`.
+    #[must_use]
+    pub fn token_type(&self, at: usize) -> TokenType {
+        TokenType { case: self.cases[at], kind: self.kinds[at] }
+    }
+
     /// True if a window or a mention may begin at piece `at`: a word does.
     #[must_use]
     pub fn starts_word(&self, at: usize) -> bool {
@@ -93,7 +135,7 @@ impl WordPieces {
 /// is none, between two characters.
 pub const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Cuts `sentences` of `text` into word pieces.
+/// Cuts `sentences` of `text` into word pieces, and looks names of `lexicon` up in each.
 ///
 /// Returns the pieces and, per sentence, the range of its pieces (empty for a sentence made only of characters that the
 /// normalizer deletes).
@@ -103,6 +145,7 @@ pub const MAX_CHUNK_BYTES: usize = 16 * 1024;
 /// The tokenizer's own error; a vocabulary with an unknown-word entry never yields one.
 pub fn encode(
     tokenizer: &Tokenizer,
+    lexicon: &Lexicon,
     text: &str,
     sentences: &[ByteSpan],
 ) -> Result<(WordPieces, Vec<Range<usize>>), tokenizers::Error> {
@@ -129,6 +172,7 @@ pub fn encode(
                 at = end;
             }
         }
+        pieces.kinds.extend(lexicon.lookup(&pieces, first));
         ranges.push(first..pieces.len());
     }
     Ok((pieces, ranges))

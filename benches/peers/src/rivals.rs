@@ -105,7 +105,7 @@ impl Rival for Rten {
 
     fn run(&mut self, windows: &[Window]) -> anyhow::Result<()> {
         let node = |name: &str| self.model.node_id(name).map_err(|e| anyhow::anyhow!("{name}: {e:?}"));
-        let (ids, mask, cases) = (node("input_ids")?, node("attention_mask")?, node("token_type_ids")?);
+        let (ids, mask, types) = (node("input_ids")?, node("attention_mask")?, node("token_type_ids")?);
         let output = node("last_hidden_state")?;
         for batch in windows.chunks(self.batch) {
             let shape = [batch.len(), batch[0].len()];
@@ -116,7 +116,7 @@ impl Rival for Rten {
             let inputs = vec![
                 (ids, padded(|w, at| w.ids()[at].cast_signed())),
                 (mask, padded(|_, _| 1)),
-                (cases, padded(|w, at| w.cases()[at] as i32)),
+                (types, padded(|w, at| w.types()[at].number() as i32)),
             ];
             let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
             self.model.run(inputs, &[output], Some(options)).map_err(|e| anyhow::anyhow!("rten: {e:?}"))?;

@@ -7,24 +7,24 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use stancewire::engine::model_file::Model;
 use stancewire::text::window::{SentenceRows, Window};
-use stancewire::text::wordpiece::LetterCase;
+use stancewire::text::wordpiece::TokenType;
 
 /// One window, special tokens included.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Tokens {
     ids: Vec<u32>,
-    cases: Vec<u8>,
+    types: Vec<u8>,
 }
 
 impl Tokens {
     fn of(window: &Window) -> Self {
-        Tokens { ids: window.ids().to_vec(), cases: window.cases().iter().map(|&c| c as u8).collect() }
+        Tokens { ids: window.ids().to_vec(), types: window.types().iter().map(|t| t.number() as u8).collect() }
     }
 
     fn window(&self) -> Window {
-        let cases = self.cases.iter().map(|&case| LetterCase::ALL[usize::from(case)]).collect();
+        let types = self.types.iter().map(|&number| TokenType::from_number(number.into())).collect();
         let whole = vec![SentenceRows { sentence: 0, rows: 1..self.ids.len() - 1 }];
-        Window::from_tokens(self.ids.clone(), cases, whole)
+        Window::from_tokens(self.ids.clone(), types, whole)
     }
 }
 
@@ -54,11 +54,11 @@ pub(crate) fn write(articles: &Path, budget: usize, length: Option<usize>, out: 
 fn recut(windows: &[Tokens], length: usize) -> Vec<Tokens> {
     let inner = |w: &Tokens| 1..w.ids.len() - 1;
     let ids: Vec<u32> = windows.iter().flat_map(|w| w.ids[inner(w)].iter().copied()).collect();
-    let cases: Vec<u8> = windows.iter().flat_map(|w| w.cases[inner(w)].iter().copied()).collect();
+    let types: Vec<u8> = windows.iter().flat_map(|w| w.types[inner(w)].iter().copied()).collect();
     let (first, last) = (windows[0].ids[0], windows[0].ids[windows[0].ids.len() - 1]);
-    let pieces = ids.chunks_exact(length - 2).zip(cases.chunks_exact(length - 2));
+    let pieces = ids.chunks_exact(length - 2).zip(types.chunks_exact(length - 2));
     pieces
-        .map(|(ids, cases)| Tokens { ids: [&[first], ids, &[last]].concat(), cases: [&[0], cases, &[0]].concat() })
+        .map(|(ids, types)| Tokens { ids: [&[first], ids, &[last]].concat(), types: [&[0], types, &[0]].concat() })
         .collect()
 }
 
