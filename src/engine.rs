@@ -77,6 +77,14 @@ pub enum EngineError {
         /// Rows of the word embedding.
         size: usize,
     },
+    /// A token type beyond the model's: a known name, for a model without a list of them.
+    #[error("token type {number} is not among the model's {size}")]
+    UnknownType {
+        /// Number of the type.
+        number: usize,
+        /// Rows of the token-type embedding.
+        size: usize,
+    },
     /// A device that is not there, or fails.
     #[error("device `{device}` cannot be used: {problem}")]
     Device {
@@ -104,8 +112,12 @@ fn check_window(window: &Window, config: &EncoderConfig) -> Result<(), EngineErr
     if len > limit {
         return Err(EngineError::TooLong { len, limit });
     }
-    match window.ids().iter().find(|&&id| id as usize >= size) {
-        Some(&id) => Err(EngineError::UnknownToken { id, size }),
+    if let Some(&id) = window.ids().iter().find(|&&id| id as usize >= size) {
+        return Err(EngineError::UnknownToken { id, size });
+    }
+    let size = config.type_vocab_size;
+    match window.types().iter().map(|kind| kind.number()).find(|&number| number >= size) {
+        Some(number) => Err(EngineError::UnknownType { number, size }),
         None => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use stancewire::stance::{Presence, StanceHead};
 use stancewire::text::window::{SentenceRows, Window};
 use stancewire::text::wordpiece::TokenType;
 
-use crate::random_models::{ODD_SHAPES, random_model, random_windows};
+use crate::random_models::{ODD_SHAPES, Shape, random_model, random_windows};
 
 /// Largest difference to PyTorch, relative to the largest hidden state of the window. f32 sums of 1,536 terms in another
 /// order differ by about 1e-6; this leaves room for six layers.
@@ -147,6 +147,26 @@ fn a_window_or_a_token_beyond_the_model_is_an_error() {
     let unknown = of(4, 30_522);
     let error = engine.run(&Batch::new(vec![&unknown]), &mut Hidden::default());
     assert!(matches!(error, Err(EngineError::UnknownToken { id: 30_522, .. })), "{error:?}");
+}
+
+#[test]
+fn a_model_without_a_list_of_names_reads_letter_case_alone() {
+    let model = random_model(Shape { names: false, ..ODD_SHAPES[0] }, 5);
+    let encoded = model.text().encode("Lenovo has halted exports to Russia, HP said.").expect("encodes");
+    let [window] = &encoded.windows[..] else { panic!("one window") };
+    let types: Vec<usize> = window.types().iter().map(|t| t.number()).collect();
+    assert_eq!(types.iter().filter(|&&t| t == 0).count(), types.len() - 4, "Len-ovo, Russia, HP: {types:?}");
+    assert!(types.iter().all(|&t| t < 4), "{types:?}");
+    let named = random_windows(&[40], 3);
+    for source in [
+        &F32Source::new(&model).expect("weights") as &dyn EngineSource,
+        &Int8Source::new(&model, Kernel::best()).expect("weights"),
+    ] {
+        let mut engine = source.open().expect("an engine");
+        engine.run(&Batch::new(vec![window]), &mut Hidden::default()).expect("runs");
+        let error = engine.run(&Batch::new(named.iter().collect()), &mut Hidden::default());
+        assert!(matches!(error, Err(EngineError::UnknownType { size: 4, .. })), "{error:?}");
+    }
 }
 
 #[test]
@@ -285,6 +305,11 @@ fn a_damaged_model_folder_is_told_apart_from_a_missing_one() {
     assert!(change("config.json", "\"type_vocab_size\": 36", "\"type_vocab_size\": 4").contains("but the model has a"));
     assert!(change("names.tsv", "C\t", "X\t").contains("`names.tsv` of the model cannot be used"));
     assert!(change("names.tsv", "C\tLenovo", "A\tLenovo").contains("the SHA-256 of `names.tsv`"));
+    assert!(change("model.json", "names_sha256", "names").contains("but `model.json` says none"));
+    std::fs::remove_file(folder.path().join("names.tsv")).expect("removes");
+    let missing = Model::open(folder.path()).err().expect("an error").to_string();
+    assert!(missing.contains("but the model has no `names.tsv`"), "{missing}");
+    std::fs::copy(source.join("names.tsv"), folder.path().join("names.tsv")).expect("copies");
     assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 6,").contains("must be a multiple of 4"));
     assert!(change("config.json", "{", "{\"relative_attention_num_buckets\": 8,").contains("lacks a tensor"));
     let mut bytes = std::fs::read(source.join("model.safetensors")).expect("bytes");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stancewire::engine::model_file::Model;
 use stancewire::text::window::{SentenceRows, Window};
-use stancewire::text::wordpiece::TokenType;
+use stancewire::text::wordpiece::{LetterCase, TokenType};
 
 /// Shape of a random model.
 #[derive(Clone, Copy, Debug)]
@@ -20,20 +20,26 @@ pub(crate) struct Shape {
     pub(crate) positions: usize,
     /// Buckets of relative positions; 0 for none.
     pub(crate) buckets: usize,
+    /// With a list of known names, and token types for them.
+    pub(crate) names: bool,
 }
 
 impl Shape {
     fn width(self) -> usize {
         self.heads * self.head_size
     }
+
+    fn types(self) -> usize {
+        if self.names { TokenType::COUNT } else { LetterCase::ALL.len() }
+    }
 }
 
 /// Shapes that no kernel likes: odd numbers of heads, widths that are no multiple of a register.
 pub(crate) const ODD_SHAPES: [Shape; 4] = [
-    Shape { layers: 1, heads: 3, head_size: 20, intermediate: 77, positions: 257, buckets: 0 },
-    Shape { layers: 2, heads: 1, head_size: 33, intermediate: 130, positions: 64, buckets: 0 },
-    Shape { layers: 3, heads: 5, head_size: 16, intermediate: 24, positions: 40, buckets: 0 },
-    Shape { layers: 2, heads: 3, head_size: 18, intermediate: 50, positions: 200, buckets: 32 },
+    Shape { layers: 1, heads: 3, head_size: 20, intermediate: 77, positions: 257, buckets: 0, names: true },
+    Shape { layers: 2, heads: 1, head_size: 33, intermediate: 130, positions: 64, buckets: 0, names: true },
+    Shape { layers: 3, heads: 5, head_size: 16, intermediate: 24, positions: 40, buckets: 0, names: true },
+    Shape { layers: 2, heads: 3, head_size: 18, intermediate: 50, positions: 200, buckets: 32, names: true },
 ];
 
 /// A model of this shape with random weights in f16, read back from a folder as users' models are.
@@ -51,6 +57,7 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> Arc<Model> {
         ("num_hidden_layers", shape.layers),
         ("intermediate_size", shape.intermediate),
         ("max_position_embeddings", shape.positions),
+        ("type_vocab_size", shape.types()),
     ] {
         config[key] = json!(value);
     }
@@ -59,11 +66,15 @@ pub(crate) fn random_model(shape: Shape, seed: u64) -> Arc<Model> {
     }
     card["max_tokens"] = json!(shape.positions);
     card["weights_sha256"] = json!(Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect::<String>());
+    if !shape.names {
+        card["names_sha256"] = Value::Null;
+    }
     fs::write(folder.path().join("config.json"), config.to_string()).expect("writes");
     fs::write(folder.path().join("model.json"), card.to_string()).expect("writes");
     fs::write(folder.path().join("model.safetensors"), weights).expect("writes");
-    for name in ["tokenizer.json", "names.tsv"] {
-        fs::copy(embedded.join(name), folder.path().join(name)).expect("copies");
+    fs::copy(embedded.join("tokenizer.json"), folder.path().join("tokenizer.json")).expect("copies");
+    if shape.names {
+        fs::copy(embedded.join("names.tsv"), folder.path().join("names.tsv")).expect("copies");
     }
     Arc::new(Model::open(folder.path()).expect("a model of its own configuration"))
 }
@@ -97,7 +108,7 @@ impl RandomTensors {
 fn random_weights(shape: Shape, random: fastrand::Rng) -> Vec<u8> {
     let (width, inner) = (shape.width(), shape.intermediate);
     let mut all = RandomTensors { random, tensors: Vec::new() };
-    for (name, rows) in [("word", 30_522), ("position", shape.positions), ("token_type", TokenType::COUNT)] {
+    for (name, rows) in [("word", 30_522), ("position", shape.positions), ("token_type", shape.types())] {
         all.add(&format!("bert.embeddings.{name}_embeddings.weight"), &[rows, width], 0.0, 0.5);
     }
     all.norm("bert.embeddings.LayerNorm", width);

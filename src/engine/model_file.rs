@@ -210,8 +210,10 @@ impl Model {
             fs::read(&path).map_err(|source| ModelError::Read { path, source })
         };
         let (card, config, tokenizer) = (read("model.json")?, read("config.json")?, read("tokenizer.json")?);
-        let path = folder.join("names.tsv");
-        let names = path.exists().then(|| read("names.tsv")).transpose()?;
+        let names = match read("names.tsv") {
+            Err(ModelError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            names => Some(names?),
+        };
         let weights = Cow::Owned(read("model.safetensors")?);
         let model = Model::from_parts(&card, &config, &tokenizer, names.as_deref(), weights)?;
         let hashes = [
@@ -245,7 +247,7 @@ impl Model {
             return Err(ModelError::Unsupported { file: "config.json", problem });
         }
         match (names, config.type_vocab_size == TokenType::COUNT) {
-            (Some(names), true) => text = text.with_names(&String::from_utf8_lossy(names))?,
+            (Some(names), true) => text = text.with_names(std::str::from_utf8(names).map_err(LexiconError::Utf8)?)?,
             (None, false) => {}
             (names, _) => {
                 let problem = format!(
