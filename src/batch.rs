@@ -79,15 +79,13 @@ pub fn plan_batches(windows: &[&Window], budget_tokens: usize) -> Vec<Vec<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::lexicon::NameKind;
     use crate::text::window::{SentenceRows, SpecialTokens};
-    use crate::text::wordpiece::{LetterCase, WordPieces};
+    use crate::text::wordpiece::{TokenType, WordPieces};
 
     fn window(len: usize) -> Window {
         let pieces = WordPieces {
             ids: vec![7; len],
-            cases: vec![LetterCase::Lower; len],
-            kinds: vec![NameKind::Unknown; len],
+            types: vec![TokenType::FRAME; len],
             spans: vec![crate::document::ByteSpan::new(0, 1); len],
             words: vec![0; len],
         };

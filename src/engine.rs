@@ -116,7 +116,7 @@ fn check_window(window: &Window, config: &EncoderConfig) -> Result<(), EngineErr
         return Err(EngineError::UnknownToken { id, size });
     }
     let size = config.type_vocab_size;
-    match window.types().iter().map(|kind| kind.number()).find(|&number| number >= size) {
+    match window.types().iter().map(|t| t.number()).find(|&number| number >= size) {
         Some(number) => Err(EngineError::UnknownType { number, size }),
         None => Ok(()),
     }

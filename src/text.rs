@@ -10,7 +10,7 @@ pub mod wordpiece;
 use tokenizers::Tokenizer;
 
 use crate::document::ByteSpan;
-use lexicon::{Lexicon, LexiconError};
+use lexicon::Lexicon;
 use window::{SpecialTokens, Window};
 use wordpiece::WordPieces;
 
@@ -62,14 +62,10 @@ impl TextEncoder {
         Ok(TextEncoder { tokenizer, lexicon: Lexicon::default(), special, max_tokens })
     }
 
-    /// The same with a list of known names, as [`Lexicon::read`] reads it.
-    ///
-    /// # Errors
-    ///
-    /// [`LexiconError`] if a line of the list has another form.
-    pub fn with_names(mut self, list: &str) -> Result<Self, LexiconError> {
-        self.lexicon = Lexicon::read(list)?;
-        Ok(self)
+    /// The same with known names.
+    #[must_use]
+    pub fn with_names(self, lexicon: Lexicon) -> Self {
+        TextEncoder { lexicon, ..self }
     }
 
     /// Rows that a word embedding needs: one more than the largest id. Ids may have gaps.

@@ -136,10 +136,10 @@ impl Encoder {
     fn embed(&self, window: &Window) -> Array2<f32> {
         let mut x = self.positions.slice(s![..window.len(), ..]).to_owned();
         let mut word = Array1::zeros(x.ncols());
-        for (mut row, (&id, kind)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.types())) {
+        for (mut row, (&id, token_type)) in x.rows_mut().into_iter().zip(window.ids().iter().zip(window.types())) {
             self.words.read_row(id as usize, word.as_slice_mut().expect("a new array is contiguous"));
             row += &word;
-            row += &self.types.row(kind.number());
+            row += &self.types.row(token_type.number());
         }
         self.norm.apply(&mut x);
         x

@@ -210,13 +210,13 @@ impl<S: Simd> Encoder<S> {
         buffers.x.clear();
         buffers.x.resize(rows * stride, 0.0);
         let tokens = windows.iter().flat_map(|w| w.ids().iter().zip(w.types()).enumerate());
-        for (x, (position, (&id, kind))) in buffers.x.chunks_exact_mut(stride).zip(tokens) {
+        for (x, (position, (&id, token_type))) in buffers.x.chunks_exact_mut(stride).zip(tokens) {
             let x = &mut x[..width];
             self.words.read_row(id as usize, x);
             let positions = &self.positions[position * width..][..width];
-            let types = &self.types[kind.number() * width..][..width];
-            for ((x, position), kind) in x.iter_mut().zip(positions).zip(types) {
-                *x = (*x + position) + kind;
+            let types = &self.types[token_type.number() * width..][..width];
+            for ((x, position), own) in x.iter_mut().zip(positions).zip(types) {
+                *x = (*x + position) + own;
             }
         }
         let Buffers { x, quantized, .. } = buffers;

@@ -9,8 +9,10 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use half::slice::HalfFloatSliceExt;
 use ndarray::{Array1, Array2};
@@ -22,7 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::kernel::Kernel;
 use crate::engine::kernel::dense::Dense;
 use crate::engine::linear::Linear;
-use crate::text::lexicon::LexiconError;
+use crate::text::lexicon::{Lexicon, LexiconError};
 use crate::text::wordpiece::{LetterCase, TokenType};
 use crate::text::{TextEncoder, TokenizerError};
 
@@ -216,15 +218,17 @@ impl Model {
         };
         let weights = Cow::Owned(read("model.safetensors")?);
         let model = Model::from_parts(&card, &config, &tokenizer, names.as_deref(), weights)?;
+        let none = || "none".to_owned();
         let hashes = [
-            ("model.safetensors", Some(model.weights_hash()), Some(&model.card.weights_sha256)),
-            ("names.tsv", names.as_deref().map(sha256), model.card.names_sha256.as_ref()),
+            ("model.safetensors", model.weights_hash(), model.card.weights_sha256.clone()),
+            (
+                "names.tsv",
+                names.map_or_else(none, |n| sha256(&n)),
+                model.card.names_sha256.clone().unwrap_or_else(none),
+            ),
         ];
-        for (file, found, expected) in hashes {
-            if found.as_ref() != expected {
-                let or_none = |hash: Option<&String>| hash.map_or("none", String::as_str).to_owned();
-                return Err(ModelError::Hash { file, found: or_none(found.as_ref()), expected: or_none(expected) });
-            }
+        if let Some((file, found, expected)) = hashes.into_iter().find(|(_, found, expected)| found != expected) {
+            return Err(ModelError::Hash { file, found, expected });
         }
         Ok(model)
     }
@@ -240,20 +244,25 @@ impl Model {
         let card: ModelCard = serde_json::from_slice(card).map_err(json("model.json"))?;
         let config: EncoderConfig = serde_json::from_slice(config).map_err(json("config.json"))?;
         check(&card, &config)?;
-        let mut text = TextEncoder::from_bytes(tokenizer, card.max_tokens)?;
+        // Both take some milliseconds, which a single document would wait for.
+        let (text, lexicon) = thread::scope(|scope| {
+            let lexicon = scope.spawn(|| names.map(Lexicon::read).transpose());
+            (TextEncoder::from_bytes(tokenizer, card.max_tokens), lexicon.join())
+        });
+        let mut text = text?;
         if text.vocabulary_size() > config.vocab_size {
             let problem =
                 format!("`vocab_size` {} is less than the tokenizer's {}", config.vocab_size, text.vocabulary_size());
             return Err(ModelError::Unsupported { file: "config.json", problem });
         }
-        match (names, config.type_vocab_size == TokenType::COUNT) {
-            (Some(names), true) => text = text.with_names(std::str::from_utf8(names).map_err(LexiconError::Utf8)?)?,
+        match (lexicon.unwrap_or_else(|panic| resume_unwind(panic))?, config.type_vocab_size == TokenType::COUNT) {
+            (Some(lexicon), true) => text = text.with_names(lexicon),
             (None, false) => {}
-            (names, _) => {
+            (lexicon, _) => {
                 let problem = format!(
                     "`type_vocab_size` is {}, but the model has {} `names.tsv`",
                     config.type_vocab_size,
-                    names.map_or("no", |_| "a")
+                    lexicon.map_or("no", |_| "a")
                 );
                 return Err(ModelError::Unsupported { file: "config.json", problem });
             }

@@ -259,9 +259,10 @@ impl Padded {
         let mut padded =
             Padded { windows: windows.len(), longest, ids: empty.clone(), types: empty.clone(), mask: empty };
         for (row, window) in windows.iter().enumerate() {
-            for (at, (&id, kind)) in window.ids().iter().zip(window.types()).enumerate() {
+            for (at, (&id, token_type)) in window.ids().iter().zip(window.types()).enumerate() {
                 let place = row * longest + at;
-                (padded.ids[place], padded.types[place], padded.mask[place]) = (i64::from(id), kind.number() as i64, 1);
+                (padded.ids[place], padded.types[place], padded.mask[place]) =
+                    (i64::from(id), token_type.number() as i64, 1);
             }
         }
         padded

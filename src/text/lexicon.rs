@@ -4,8 +4,12 @@
 //! the encoder was trained with names missing from it, and reads `Apple` in its sentence. The ids stand in the list
 //! because cutting tens of thousands of names takes longer than reading a document.
 
-use crate::text::wordpiece::{LetterCase, WordPieces};
 use rustc_hash::FxHashMap;
+
+use crate::text::wordpiece::{LetterCase, WordPieces};
+
+/// About how many bytes a line of a list has.
+const MEAN_LINE: usize = 30;
 
 /// What a known name is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,15 +80,17 @@ impl Lexicon {
     ///
     /// # Errors
     ///
-    /// [`LexiconError`] with the number of the line.
-    pub fn read(list: &str) -> Result<Self, LexiconError> {
+    /// [`LexiconError`], with the number of the line if one has another form.
+    pub fn read(list: &[u8]) -> Result<Self, LexiconError> {
+        let list = std::str::from_utf8(list).map_err(LexiconError::Utf8)?;
         let mut lexicon = Lexicon::default();
-        lexicon.kinds.reserve(list.lines().count());
+        lexicon.kinds.reserve(list.len() / MEAN_LINE);
+        let mut ids = Vec::new();
         for (line, row) in (1..).zip(list.lines()) {
-            let (ids, kind) = parse(row).ok_or(LexiconError::Line { line })?;
+            let kind = parse(row, &mut ids).ok_or(LexiconError::Line { line })?;
             let longest = lexicon.longest.entry(ids[0]).or_default();
             *longest = ids.len().max(*longest);
-            lexicon.kinds.insert(ids, kind);
+            lexicon.kinds.insert(ids.as_slice().into(), kind);
         }
         Ok(lexicon)
     }
@@ -101,19 +107,17 @@ impl Lexicon {
         self.kinds.is_empty()
     }
 
-    /// The kinds of known names over the pieces from `start` on, which are one sentence, one for each piece: the longest name from
-    /// left to right that begins with a word with a capital and ends with a word.
+    /// Marks known names in the pieces from `start` on, which are one sentence: the longest name from left to right that
+    /// begins with a word with a capital and ends with a word.
     ///
     /// # Panics
     ///
-    /// If there are fewer pieces than `start`, or the vectors of `pieces` differ in length.
-    #[must_use]
-    pub fn lookup(&self, pieces: &WordPieces, start: usize) -> Vec<NameKind> {
+    /// If the vectors of `pieces` differ in length.
+    pub fn mark(&self, pieces: &mut WordPieces, start: usize) {
         let end = pieces.len();
-        let mut kinds = vec![NameKind::Unknown; end - start];
         let mut at = start;
         while at < end {
-            let begins = pieces.cases[at] != LetterCase::Lower && (at == start || pieces.starts_word(at));
+            let begins = pieces.types[at].case != LetterCase::Lower && (at == start || pieces.starts_word(at));
             let longest = self.longest.get(&pieces.ids[at]).filter(|_| begins).map_or(0, |&n| n.min(end - at));
             let known = (at + 1..=at + longest)
                 .rev()
@@ -121,23 +125,25 @@ impl Lexicon {
                 .find_map(|stop| self.kinds.get(&pieces.ids[at..stop]).map(|&kind| (stop, kind)));
             at = match known {
                 Some((stop, kind)) => {
-                    kinds[at - start..stop - start].fill(kind);
+                    pieces.types[at..stop].iter_mut().for_each(|piece| piece.kind = kind);
                     stop
                 }
                 None => at + 1,
             };
         }
-        kinds
     }
 }
 
-/// A line of the list: its ids, at least one, and its kind.
-fn parse(row: &str) -> Option<(Box<[u32]>, NameKind)> {
+/// Puts the ids of a line, at least one, into `ids`, and returns its kind.
+fn parse(row: &str, ids: &mut Vec<u32>) -> Option<NameKind> {
     let (letter, rest) = row.split_once('\t')?;
-    let (_name, ids) = rest.split_once('\t')?;
+    let (_name, numbers) = rest.split_once('\t')?;
     let number = NameKind::LETTERS.iter().position(|&l| l == letter).filter(|&at| at > 0)?;
-    let ids: Box<[u32]> = ids.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some((ids, NameKind::ALL[number]))
+    ids.clear();
+    for id in numbers.split(' ') {
+        ids.push(id.parse().ok()?);
+    }
+    Some(NameKind::ALL[number])
 }
 
 #[cfg(test)]
@@ -165,11 +171,11 @@ mod tests {
         let tokenizer = tokenizer();
         let pieces = |name: &str| ids(&tokenizer, name);
         let rows: String = list.iter().map(|(class, name)| format!("{class}\t{name}\t{}\n", pieces(name))).collect();
-        let lexicon = Lexicon::read(&rows).expect("a list");
+        let lexicon = Lexicon::read(rows.as_bytes()).expect("a list");
         let whole = ByteSpan::new(0, text.len());
         let (pieces, _) = wordpiece::encode(&tokenizer, &lexicon, text, &[whole]).expect("encodes");
-        let rows = pieces.kinds.iter().zip(&pieces.spans).filter(|(kind, _)| **kind != NameKind::Unknown);
-        rows.map(|(&kind, span)| (span.of(text), kind)).collect()
+        let rows = pieces.types.iter().zip(&pieces.spans).filter(|(piece, _)| piece.kind != NameKind::Unknown);
+        rows.map(|(piece, span)| (span.of(text), piece.kind)).collect()
     }
 
     #[test]
@@ -200,7 +206,7 @@ mod tests {
     fn the_embedded_list_has_the_ids_that_its_names_have() {
         let tokenizer = tokenizer();
         let list = include_str!("../../models/stancewire-small/names.tsv");
-        let names = Lexicon::read(list).expect("a list");
+        let names = Lexicon::read(list.as_bytes()).expect("a list");
         assert_eq!(names.len(), list.lines().count(), "each name once");
         for (number, line) in list.lines().enumerate() {
             let [_, name, found] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -218,7 +224,7 @@ mod tests {
             ("C\tHP\thp\n", 1),
         ];
         for (list, line) in rows {
-            let error = Lexicon::read(list).expect_err("no list");
+            let error = Lexicon::read(list.as_bytes()).expect_err("no list");
             assert!(matches!(error, LexiconError::Line { line: found } if found == line), "{list:?}: {error}");
         }
     }

@@ -43,9 +43,7 @@ impl Window {
     #[must_use]
     pub fn new(pieces: &WordPieces, range: Range<usize>, sentences: Vec<SentenceRows>, special: SpecialTokens) -> Self {
         let ids = [&[special.cls], &pieces.ids[range.clone()], &[special.sep]].concat();
-        let frame = std::iter::once(TokenType::FRAME);
-        let inner = range.clone().map(|at| pieces.token_type(at));
-        let types = frame.clone().chain(inner).chain(frame).collect();
+        let types = [&[TokenType::FRAME], &pieces.types[range.clone()], &[TokenType::FRAME]].concat();
         Window { first_piece: range.start, ..Window::from_tokens(ids, types, sentences) }
     }
 
@@ -208,8 +206,7 @@ mod tests {
             for _ in 0..len {
                 let at = pieces.len();
                 pieces.ids.push(1000 + u32::try_from(at).expect("small"));
-                pieces.cases.push(LetterCase::Lower);
-                pieces.kinds.push(NameKind::Unknown);
+                pieces.types.push(TokenType::FRAME);
                 pieces.spans.push(ByteSpan::new(at, at + 1));
                 pieces.words.push(u32::try_from(word).expect("small"));
             }
@@ -220,7 +217,7 @@ mod tests {
     #[test]
     fn fills_a_window_with_whole_sentences() {
         let mut pieces = pieces(&[1; 20]);
-        (pieces.cases[0], pieces.kinds[0]) = (LetterCase::Capitals, NameKind::Ambiguous);
+        pieces.types[0] = TokenType { case: LetterCase::Capitals, kind: NameKind::Ambiguous };
         let windows = plan_windows(&pieces, &[0..4, 4..8, 8..8, 8..20], 14, FRAME);
         assert_eq!(windows.len(), 2);
         assert_eq!(windows[0].len(), 10);

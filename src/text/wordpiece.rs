@@ -89,10 +89,8 @@ impl TokenType {
 pub struct WordPieces {
     /// Vocabulary ids.
     pub ids: Vec<u32>,
-    /// Letter case of the word that the piece belongs to.
-    pub cases: Vec<LetterCase>,
-    /// The known name that the piece belongs to.
-    pub kinds: Vec<NameKind>,
+    /// Letter case of the word, and known name, that the piece belongs to.
+    pub types: Vec<TokenType>,
     /// The characters under each piece. Several pieces may share one character (a decomposed syllable).
     pub spans: Vec<ByteSpan>,
     /// Number of the piece's word in the text; rises by one from word to word. Punctuation marks are words.
@@ -112,12 +110,6 @@ impl WordPieces {
         self.ids.is_empty()
     }
 
-    /// Token type of piece `at`.
-    #[must_use]
-    pub fn token_type(&self, at: usize) -> TokenType {
-        TokenType { case: self.cases[at], kind: self.kinds[at] }
-    }
-
     /// True if a window or a mention may begin at piece `at`: a word does.
     #[must_use]
     pub fn starts_word(&self, at: usize) -> bool {
@@ -135,7 +127,7 @@ impl WordPieces {
 /// is none, between two characters.
 pub const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Cuts `sentences` of `text` into word pieces, and looks names of `lexicon` up in each.
+/// Cuts `sentences` of `text` into word pieces, and marks names of `lexicon` in each.
 ///
 /// Returns the pieces and, per sentence, the range of its pieces (empty for a sentence made only of characters that the
 /// normalizer deletes).
@@ -163,16 +155,16 @@ pub fn encode(
                 let end = at + word_ids[at..].iter().take_while(|&&w| w == word_ids[at]).count();
                 let span = |(start, end): (usize, usize)| ByteSpan::new(chunk.start() + start, chunk.start() + end);
                 let word = ByteSpan::new(span(offsets[at]).start(), span(offsets[end - 1]).end());
-                let case = LetterCase::of(word.of(text));
+                let unmarked = TokenType { case: LetterCase::of(word.of(text)), kind: NameKind::Unknown };
                 pieces.ids.extend(&encoding.get_ids()[at..end]);
                 pieces.spans.extend(offsets[at..end].iter().copied().map(span));
-                pieces.cases.extend((at..end).map(|_| case));
+                pieces.types.extend((at..end).map(|_| unmarked));
                 pieces.words.extend((at..end).map(|_| next_word));
                 next_word += 1;
                 at = end;
             }
         }
-        pieces.kinds.extend(lexicon.lookup(&pieces, first));
+        lexicon.mark(&mut pieces, first);
         ranges.push(first..pieces.len());
     }
     Ok((pieces, ranges))
