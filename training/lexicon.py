@@ -27,16 +27,15 @@ class Lexicon:
 
     def lookup(self, ids, cases, words, hide=lambda name: False):
         """The kind of the known name over each piece of a sentence: the longest one from left to right that begins with a capital
-        and ends with a word. `words` numbers the pieces' words. Names that `hide` is true of stay unknown."""
+        and ends with a word. `words` numbers the pieces' words. Names that `hide` is true of are looked up as if the list had them not."""
         out, at, n = [0] * len(ids), 0, len(ids)
         while at < n:
             end = at + 1
             if cases[at] and (at == 0 or words[at] != words[at - 1]):
                 for stop in range(min(n, at + self.longest.get(ids[at], 0)), at, -1):
                     name = tuple(ids[at:stop])
-                    if name in self.kinds and (stop == n or words[stop] != words[stop - 1]):
-                        if not hide(name):
-                            out[at:stop] = [self.kinds[name]] * (stop - at)
+                    if name in self.kinds and (stop == n or words[stop] != words[stop - 1]) and not hide(name):
+                        out[at:stop] = [self.kinds[name]] * (stop - at)
                         end = stop
                         break
             at = end

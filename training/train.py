@@ -66,6 +66,13 @@ def bf16():
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16())
 
 
+def keep(model, path):
+    """Writes a checkpoint, from which `--init` goes on; an interruption leaves the one before whole."""
+    import os, torch
+    torch.save(model.state_dict(), f"{path}.part")
+    os.replace(f"{path}.part", path)
+
+
 def entity_step(model, tok, items):
     import torch
     from model import entity_loss
@@ -90,7 +97,7 @@ def train_entities(a, tok, model, rng):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             opt.step()
             sched.step()
-        torch.save(model.state_dict(), a.out)
+        keep(model, a.out)
         print(f"epoch {epoch}: loss {loss.item():.3f}, {time.time() - t0:.0f} s", flush=True)
 
 
@@ -236,7 +243,9 @@ def train_joint(a, tok, model, rng):
             tot.update(ner=ner.item(), sent=sent.item(), doc=doc.item(), n=1)
             if tot["n"] % 50 == 0:
                 print(f"  step {tot['n']}: {tot['ner'] / tot['n']:.3f} {tot['sent'] / tot['n']:.3f} {tot['doc'] / tot['n']:.3f}, {time.time() - t0:.0f} s", flush=True)
-        torch.save(model.state_dict(), a.out)
+            if tot["n"] % 200 == 0:
+                keep(model, a.out)
+        keep(model, a.out)
         print(f"epoch {epoch}: entities {tot['ner'] / tot['n']:.3f} sentences {tot['sent'] / tot['n']:.3f} documents {tot['doc'] / tot['n']:.3f}; "
               f"held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
 
@@ -347,7 +356,7 @@ def train_distil(a, tok, model, rng):
             tot.update(ner=ner.item(), sent=sent.item(), doc=doc.item(), taught=taught.item(), n=1)
             if tot["n"] % 100 == 0:
                 print("  step", tot["n"], *(f"{k} {tot[k] / tot['n']:.3f}" for k in ("ner", "sent", "doc", "taught")), f"{time.time() - t0:.0f} s", flush=True)
-        torch.save(model.state_dict(), a.out)
+        keep(model, a.out)
         print(f"epoch {epoch}: held out {held_out(model, tok, tune)}; {time.time() - t0:.0f} s", flush=True)
 
 
