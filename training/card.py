@@ -23,8 +23,8 @@ ROWS = [
     ("… spurious companies counted", "ece_all", None),
     ("documents wholly right", "documents_fully_right", "documents_fully_right"),
 ]
-# Training documents of ours: a company that none of them names is unseen.
-TRAIN = "cat corpus/train*.jsonl > TRAIN"
+# Documents of ours that the release learned from: a company that none of them names is unseen.
+TRAIN = "cat corpus/train.jsonl corpus/train-wire.jsonl corpus/train-news.jsonl > TRAIN"
 SLICES = ["words < 400", "words >= 400", "seen companies", "unseen companies"]
 
 
