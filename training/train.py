@@ -14,7 +14,7 @@ tokenizer; `--init` a checkpoint, or a `model.safetensors` of an earlier release
 sets. `tune` writes the documents held out of training; records of them, made by `stancewire extract`, calibrate the
 confidence.
 """
-import argparse, collections, functools, json, math, random, time
+import argparse, collections, functools, json, math, os, random, time
 from pathlib import Path
 import data as D
 import plain
@@ -68,7 +68,7 @@ def bf16():
 
 def keep(model, path):
     """Writes a checkpoint, from which `--init` goes on; an interruption leaves the one before whole."""
-    import os, torch
+    import torch
     torch.save(model.state_dict(), f"{path}.part")
     os.replace(f"{path}.part", path)
 
